@@ -1,0 +1,1 @@
+"""Stage 4: the service that holds the accounts."""

@@ -1,0 +1,94 @@
+"""What the stages ask of a directory, one tenant at a time. The Google implementation is beside this file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+Account = Mapping[str, Any]
+"""A user as the Directory API writes it (discovery document, schema User)."""
+
+
+class Verdict(StrEnum):
+    """What a reply to a write means for the step. Nothing but DONE and REJECTED is an outcome."""
+
+    DONE = "done"
+    """2xx, and the answer carries what was asked."""
+    REJECTED = "rejected"
+    """The server says no for good: sending the same again cannot help."""
+    THROTTLED = "throttled"
+    """Not carried out for want of quota: wait and send again; no attempt is used up."""
+    NOT_READY = "not-ready"
+    """404 or 412 on an account that was created or renamed a moment ago: wait and send again."""
+    AMBIGUOUS = "ambiguous"
+    """Time-out, reset, 5xx, 409, or an answer that cannot be read: only reading the directory tells what happened."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A classified answer to one write."""
+
+    verdict: Verdict
+    status: int | None = None
+    """HTTP status; None when no answer arrived."""
+    reason: str = ""
+    """Google's reason word, or ours (`timeout`, `connection-lost`, `unreadable`). Never text from the body."""
+    account: Account | None = None
+    """The answer's body when the verdict is DONE."""
+    retry_after_seconds: float | None = None
+    """What Retry-After asked for, if it was sent."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a list."""
+
+    accounts: list[dict[str, Any]] = field(default_factory=list)
+    next_token: str | None = None
+
+
+class Directory(Protocol):
+    """One tenant of the directory. Reads retry by themselves within their limits and raise DirectoryError; writes are sent once."""
+
+    @property
+    def tenant(self) -> str:
+        """The jenjang this tenant serves."""
+        ...
+
+    def customer_id(self) -> str:
+        """The customer id the server says these credentials belong to."""
+        ...
+
+    def domains(self) -> list[str]:
+        """Every domain of the customer."""
+        ...
+
+    def list_accounts(self, domain: str, token: str | None, *, deleted: bool = False) -> Page:
+        """One page (500) of the accounts whose primary address is in `domain`, unfiltered."""
+        ...
+
+    def get_account(self, key: str) -> Account | None:
+        """The account with this immutable id, address or alias; None where the server answers 404."""
+        ...
+
+    def find_by_marker(self, marker: str) -> list[dict[str, Any]]:
+        """Accounts whose externalIds carry `marker`, by the directory's search, which lags."""
+        ...
+
+    def orgunit_paths(self) -> set[str]:
+        """Paths of every organisational unit below the root."""
+        ...
+
+    def insert_account(self, body: Mapping[str, Any]) -> Reply:
+        """users.insert, sent once."""
+        ...
+
+    def update_account(self, account_id: str, body: Mapping[str, Any]) -> Reply:
+        """users.update by immutable id, sent once; fields that are absent stay as they are."""
+        ...
+
+    def insert_orgunit(self, parent_path: str, name: str) -> Reply:
+        """orgunits.insert, sent once."""
+        ...

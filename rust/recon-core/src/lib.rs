@@ -1,0 +1,1 @@
+//! Pure kernels: markers, digests, comparing, name folding, user IDs, password hashes. No clock, files, network or threads.

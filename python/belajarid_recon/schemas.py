@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 import polars as pl
 
@@ -177,49 +178,48 @@ DUTY = pl.Schema(
 ACCOUNT_ATTRIBUTES = ("domain", "given_name", "family_name", "ou_path", "npsn", "listed", "suspended")
 """Attributes that are compared and written. `listed` is includeInGlobalAddressList; `npsn` is organizations[].costCenter."""
 
-DESIRED = pl.Schema(
-    {
-        "account_key": pl.Binary,  # marker (16 bytes) and JENJANG_CODE (1 byte)
-        "person_id": pl.Binary,
-        "jenjang": pl.String,
-        "role": pl.String,  # Role; null unless active
-        "standing": pl.String,  # Standing
-        "reason": pl.String,  # reason code, for every row
-        "kode_kabkota": pl.String,
-        "nama": pl.String,  # what the user ID is made from
-        "domain": pl.String,
-        "accepted_domains": pl.List(pl.String),  # other domains an existing account of this role may stay in
-        "given_name": pl.String,
-        "family_name": pl.String,
-        "ou_path": pl.String,
-        "npsn": pl.String,
-        "listed": pl.Boolean,
-        "suspended": pl.Boolean,
-    }
-)
+_DESIRED: dict[str, Any] = {
+    "account_key": pl.Binary,  # marker (16 bytes) and JENJANG_CODE (1 byte)
+    "person_id": pl.Binary,
+    "jenjang": pl.String,
+    "role": pl.String,  # Role; null unless active
+    "standing": pl.String,  # Standing
+    "reason": pl.String,  # reason code, for every row
+    "kode_kabkota": pl.String,
+    "nama": pl.String,  # what the user ID is made from
+    "domain": pl.String,
+    "accepted_domains": pl.List(pl.String),  # other domains an existing account of this role may stay in
+    "given_name": pl.String,
+    "family_name": pl.String,
+    "ou_path": pl.String,
+    "npsn": pl.String,
+    "listed": pl.Boolean,
+    "suspended": pl.Boolean,
+}
+DESIRED = pl.Schema(_DESIRED)
 """One row a person and jenjang the register says anything about; the attributes are null unless standing is active."""
 
-OBSERVED = pl.Schema(
-    {
-        "account_key": pl.Binary,  # null: the account carries no marker of ours
-        "tenant": pl.String,  # Jenjang
-        "id": pl.String,  # immutable
-        "user_id": pl.String,  # local part, lower case
-        "domain": pl.String,
-        "given_name": pl.String,
-        "family_name": pl.String,
-        "ou_path": pl.String,
-        "npsn": pl.String,
-        "listed": pl.Boolean,
-        "suspended": pl.Boolean,
-        "is_admin": pl.Boolean,  # isAdmin or isDelegatedAdmin: never touched by a plan
-        "read_at": pl.Datetime("ms", "UTC"),
-    }
-)
+_OBSERVED: dict[str, Any] = {
+    "account_key": pl.Binary,  # null: the account carries no marker of ours
+    "tenant": pl.String,  # Jenjang
+    "id": pl.String,  # immutable
+    "user_id": pl.String,  # local part, lower case
+    "domain": pl.String,
+    "given_name": pl.String,
+    "family_name": pl.String,
+    "ou_path": pl.String,
+    "npsn": pl.String,
+    "listed": pl.Boolean,
+    "suspended": pl.Boolean,
+    "is_admin": pl.Boolean,  # isAdmin or isDelegatedAdmin: never touched by a plan
+    "read_at": pl.Datetime("ms", "UTC"),
+}
+OBSERVED = pl.Schema(_OBSERVED)
 """One row an account, as the directory said."""
 
 ADDRESSES = pl.Schema({"tenant": pl.String, "user_id": pl.String, "owner": pl.Binary})
-"""User IDs in sight. `owner` is the account key in ledger rows and null elsewhere: a live, alias or deleted address blocks everybody."""
+"""User IDs in sight. `owner` is the account key in ledger rows and null elsewhere:
+a live, alias or deleted address blocks everybody."""
 
 STEP = pl.Schema(
     {

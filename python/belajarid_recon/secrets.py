@@ -42,9 +42,7 @@ def refuse_readable_by_others(path: Path, *, what: str) -> None:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        raise SettingsError(
-            f"{what} cannot be read: {path}", hint=f"check the path: {error.strerror}"
-        ) from error
+        raise SettingsError(f"{what} cannot be read: {path}", hint=f"check the path: {error.strerror}") from error
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise SettingsError(f"{what} can be read by other users: {path}", hint=f"chmod 600 {path}")
 

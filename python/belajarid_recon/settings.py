@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import tomllib
-from datetime import date  # noqa: TC003 - pydantic reads it at run time
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from belajarid_recon.errors import SettingsError
-from belajarid_recon.schemas import Jenjang  # noqa: TC001 - pydantic reads it at run time
+from belajarid_recon.schemas import Jenjang
 
 LOOPBACK_PASSWORD_ROUNDS = 1_000
 PASSWORD_ROUNDS = 10_000  # the most Google accepts: discovery document, User.hashFunction
@@ -48,9 +48,7 @@ class Endpoint(_Table):
         if self.kind is EndpointClass.EMULATOR:
             parts = urlsplit(self.url)
             if parts.scheme != "http" or not is_loopback(parts.hostname or "") or parts.port is None:
-                raise ValueError(
-                    f"the emulator's url must be http://127.0.0.1:PORT/ or http://[::1]:PORT/: {self.url}"
-                )
+                raise ValueError(f"the emulator's url must be http://127.0.0.1:PORT/ or http://[::1]:PORT/: {self.url}")
         elif self.url or self.time_scale != 1.0:
             raise ValueError("url and time_scale belong to the emulator")
         return self

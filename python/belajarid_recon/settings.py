@@ -104,7 +104,7 @@ class Ceiling(_Table):
 
 
 class Guards(_Table):
-    """Ceilings on suspensions, for each tenant and for each kabupaten or kota in a tenant."""
+    """Ceilings on suspensions, for each tenant, and for each kabupaten or kota over all tenants."""
 
     suspensions_per_tenant: Ceiling = Ceiling(share_max=0.10, count_max=500_000)
     suspensions_per_kabkota: Ceiling = Ceiling(share_max=0.05, count_max=20_000)

@@ -1,0 +1,1 @@
+"""Stage 6: an ordered, digested, reviewable set of steps."""

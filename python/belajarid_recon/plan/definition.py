@@ -1,0 +1,125 @@
+"""What a plan is: steps, the facts they were made from, and one digest over both."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import polars as pl
+
+from belajarid_recon.schemas import STEP
+
+FORMAT_VERSION = 1
+ROWS_PER_DIGEST_CHUNK = 100_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One slice over a ceiling: its suspensions are held until a person has looked."""
+
+    guard: str
+    scope: str
+    """`tenant:<jenjang>` or `kabkota:<code>`."""
+    name: str
+    """What a person calls the slice."""
+    count: int
+    base: int
+    """Accounts of ours in the slice that are not suspended."""
+    ceiling: str
+    """Which number was passed, as `share > 0.05` or `count > 20000`."""
+
+
+@dataclass(frozen=True)
+class PlanFacts:
+    """What a plan was made for and what it counts. Part of the digest, so it holds no run id, time, part or thread count."""
+
+    endpoint_class: str
+    customer_ids: dict[str, str]
+    date: str
+    """The run's date, ISO."""
+    regulation: str
+    counts: dict[str, dict[str, int]]
+    """Tenant to action (`no-op` and `held` included) to number of accounts or units."""
+    reasons: dict[str, dict[str, int]]
+    """Tenant to reason code to number of people or accounts, for everything that got no step."""
+    findings: tuple[Finding, ...] = ()
+
+    def as_document(self) -> dict[str, Any]:
+        """The facts as plain JSON values."""
+        return {
+            "endpoint_class": self.endpoint_class,
+            "customer_ids": self.customer_ids,
+            "date": self.date,
+            "regulation": self.regulation,
+            "counts": self.counts,
+            "reasons": self.reasons,
+            "findings": [vars(finding) for finding in self.findings],
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps in order, facts, and where the inputs came from."""
+
+    steps: pl.DataFrame
+    """schemas.STEP, `step` dense from 0."""
+    facts: PlanFacts
+    inputs: dict[str, Any] = field(default_factory=dict)
+    """Digests of the files read (extract, snapshot, ledger). Outside `digest`: the same rows in another order are the same plan."""
+
+    @property
+    def endpoint_class(self) -> str:
+        """Which world the plan was made for."""
+        return self.facts.endpoint_class
+
+    @property
+    def customer_ids(self) -> dict[str, str]:
+        """Tenant to the customer id its steps are meant for."""
+        return self.facts.customer_ids
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the facts and every step, as 64 hexadecimal digits."""
+        return plan_digest(self.steps, self.facts)
+
+    def count(self, action: str) -> int:
+        """Accounts or units with this action, over all tenants."""
+        return sum(tenant.get(action, 0) for tenant in self.facts.counts.values())
+
+    @property
+    def runnable(self) -> int:
+        """Steps that no guard holds."""
+        return self.steps.height - self.held
+
+    @property
+    def held(self) -> int:
+        """Steps that a guard holds."""
+        return self.steps["held_by"].count()
+
+
+def plan_digest(steps: pl.DataFrame, facts: PlanFacts) -> str:
+    """Canonical digest of a plan's content.
+
+    A line of sorted-key JSON for the facts, then a line a step: for each column of schemas.STEP in order `-` for null,
+    else the byte length, `:` and the text (integers in decimal, booleans `true`/`false`, bytes in lower hexadecimal).
+    The lengths make it unambiguous whatever a name contains.
+    """
+    digest = hashlib.sha256(f"belajarid-recon plan {FORMAT_VERSION}\n".encode())
+    digest.update(orjson.dumps(facts.as_document(), option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE))
+    for start in range(0, steps.height, ROWS_PER_DIGEST_CHUNK):
+        lines = steps.slice(start, ROWS_PER_DIGEST_CHUNK).select(_canonical_line())
+        for line in lines.to_series():
+            digest.update(line.encode())
+    return digest.hexdigest()
+
+
+def _canonical_line() -> pl.Expr:
+    """One text a row, as `plan_digest` says."""
+    texts = []
+    for name, dtype in STEP.items():
+        text = pl.col(name).bin.encode("hex") if dtype == pl.Binary else pl.col(name).cast(pl.String)
+        counted = pl.concat_str(text.str.len_bytes().cast(pl.String), pl.lit(":"), text)
+        texts.append(counted.fill_null("-"))
+    return pl.concat_str([*texts, pl.lit("\n")])

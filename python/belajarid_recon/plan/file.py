@@ -1,0 +1,77 @@
+"""A plan on disk: `steps.parquet` and `plan.json`. What is read back is checked against its digest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+
+from belajarid_recon.errors import PlanError
+from belajarid_recon.plan.definition import FORMAT_VERSION, Finding, Plan, PlanFacts
+from belajarid_recon.schemas import STEP
+from belajarid_recon.state.atomic import write_atomically
+
+STEPS_FILE = "steps.parquet"
+FACTS_FILE = "plan.json"
+
+
+def write_plan(folder: Path, plan: Plan) -> None:
+    """Write a plan; `plan.json` comes last and its presence says the folder is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f"{STEPS_FILE}.part"
+    plan.steps.write_parquet(temporary, compression="zstd")
+    temporary.replace(folder / STEPS_FILE)
+    document = {
+        "format_version": FORMAT_VERSION,
+        "digest": plan.digest,
+        "steps": plan.steps.height,
+        "held": plan.held,
+        **plan.facts.as_document(),
+        "inputs": plan.inputs,
+    }
+    write_atomically(folder / FACTS_FILE, orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+
+
+def read_plan(folder: Path) -> Plan:
+    """Read a plan and check it.
+
+    Raises PlanError when the folder is no plan, of another format version, or its content no longer has its digest.
+    """
+    document = _read_document(folder / FACTS_FILE)
+    if document.get("format_version") != FORMAT_VERSION:
+        raise PlanError(
+            f"plan has a format this version does not read: {document.get('format_version')}", hint="plan again"
+        )
+    try:
+        steps = pl.read_parquet(folder / STEPS_FILE)
+        facts = _facts(document)
+    except (OSError, pl.exceptions.PolarsError, KeyError, TypeError) as error:
+        raise PlanError(f"plan cannot be read: {folder}", hint="plan again; nothing was applied") from error
+    plan = Plan(steps=steps, facts=facts, inputs=document.get("inputs", {}))
+    if steps.schema != STEP or plan.digest != document.get("digest"):
+        raise PlanError(f"plan was changed after it was made: {folder}", hint="plan again; nothing was applied")
+    return plan
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    try:
+        document = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise PlanError(f"no readable plan: {path}", hint="name the run folder of a finished plan") from error
+    if not isinstance(document, dict):
+        raise PlanError(f"no readable plan: {path}", hint="plan again")
+    return document
+
+
+def _facts(document: dict[str, Any]) -> PlanFacts:
+    return PlanFacts(
+        endpoint_class=document["endpoint_class"],
+        customer_ids=document["customer_ids"],
+        date=document["date"],
+        regulation=document["regulation"],
+        counts=document["counts"],
+        reasons=document["reasons"],
+        findings=tuple(Finding(**finding) for finding in document["findings"]),
+    )

@@ -1,0 +1,188 @@
+"""Make a plan of all parts' proposals: names for creations, organisational units first, guards, one order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from belajarid_recon.naming.user_ids import allocate_user_ids
+from belajarid_recon.plan.definition import Plan, PlanFacts
+from belajarid_recon.plan.guards import hold_suspensions
+from belajarid_recon.reconcile import BASE, PROPOSAL, TALLY, PartChanges
+from belajarid_recon.schemas import STEP, Action, Jenjang, StepClass
+from belajarid_recon.secrets import Secret
+from belajarid_recon.settings import Guards
+
+NO_USER_ID_FREE = "no-user-id-free"
+
+LANE = {
+    Action.CREATE_ORGUNIT: 0,
+    Action.RESTORE: 1,  # a child locked out comes first
+    Action.CREATE: 2,
+    Action.PROMOTE: 3,
+    Action.DEMOTE: 4,
+    Action.RENAME: 5,
+    Action.MOVE: 6,
+    Action.UPDATE: 7,
+    Action.SUSPEND: 8,  # what takes something away comes last
+}
+"""Order of actions in a tenant."""
+
+STEP_CLASS = {
+    Action.CREATE_ORGUNIT: StepClass.SAFE,
+    Action.CREATE: StepClass.SAFE,
+    Action.UPDATE: StepClass.SAFE,
+    Action.RESTORE: StepClass.REVERSIBLE,
+    Action.PROMOTE: StepClass.REVERSIBLE,
+    Action.DEMOTE: StepClass.REVERSIBLE,
+    Action.RENAME: StepClass.REVERSIBLE,
+    Action.MOVE: StepClass.REVERSIBLE,
+    Action.SUSPEND: StepClass.REVERSIBLE,
+}
+"""What a wrong step of each action costs."""
+
+
+@dataclass(frozen=True)
+class PlanContext:
+    """What a plan is made for, and what it may not collide with."""
+
+    endpoint_class: str
+    customer_ids: dict[str, str]
+    date: str
+    regulation: str
+    addresses: pl.DataFrame
+    """schemas.ADDRESSES: directory and ledger."""
+    orgunits: dict[str, set[str]]
+    """Tenant to the paths that exist."""
+    kabkota_names: dict[str, str]
+    guards: Guards
+    naming_key: Secret
+    threads: int = 1
+
+
+def build_plan(parts: list[PartChanges], context: PlanContext, inputs: dict[str, object]) -> Plan:
+    """One plan of all parts; the same whatever their number or order."""
+    proposals = pl.concat([part.proposals for part in parts]) if parts else pl.DataFrame(schema=PROPOSAL)
+    tallies = pl.concat([part.tallies for part in parts]) if parts else pl.DataFrame(schema=TALLY)
+    bases = pl.concat([part.bases for part in parts]) if parts else pl.DataFrame(schema=BASE)
+    named, unnamed = _named(proposals, context)
+    held, findings = hold_suspensions(named, bases, context.guards, context.kabkota_names)
+    steps = _ordered(pl.concat([_orgunit_steps(held, context.orgunits), _account_steps(held)]))
+    facts = PlanFacts(
+        endpoint_class=context.endpoint_class,
+        customer_ids=context.customer_ids,
+        date=context.date,
+        regulation=context.regulation,
+        counts=_counts(steps, tallies),
+        reasons=_reasons(pl.concat([tallies, unnamed])),
+        findings=findings,
+    )
+    return Plan(steps=steps, facts=facts, inputs=dict(inputs))
+
+
+def _named(proposals: pl.DataFrame, context: PlanContext) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Proposals with a user ID each, and the tally of people for whom none is left."""
+    creations = proposals.filter(pl.col("action") == Action.CREATE)
+    given = allocate_user_ids(
+        creations.select("account_key", "nama"),
+        context.addresses,
+        naming_key=context.naming_key,
+        threads=context.threads,
+    )
+    named = proposals.join(given.rename({"user_id": "given"}), on="account_key", how="left").with_columns(
+        user_id=pl.coalesce("user_id", "given")
+    )
+    without = named.filter(pl.col("user_id").is_null())
+    unnamed = (
+        without.group_by("tenant")
+        .len("count")
+        .select(
+            "tenant",
+            pl.lit("reason").alias("kind"),
+            pl.lit(NO_USER_ID_FREE).alias("name"),
+            pl.col("count").cast(pl.Int64),
+        )
+    )
+    return named.drop("given").filter(pl.col("user_id").is_not_null()), unnamed
+
+
+def _orgunit_steps(proposals: pl.DataFrame, existing: dict[str, set[str]]) -> pl.DataFrame:
+    """A creation for each path that accounts go to and that is not there, parents included. Paths are case-insensitive."""
+    wanted = proposals.filter(pl.col("held_by").is_null()).select("tenant", "ou_path").drop_nulls().unique()
+    missing: set[tuple[str, str]] = set()
+    for tenant, path in wanted.iter_rows():
+        there = {known.lower() for known in existing.get(tenant, set())}
+        names = path.strip("/").split("/")
+        parents = ("/" + "/".join(names[: depth + 1]) for depth in range(len(names)))
+        missing.update((tenant, parent) for parent in parents if parent.lower() not in there)
+    rows = pl.DataFrame(sorted(missing), schema={"tenant": pl.String, "ou_path": pl.String}, orient="row")
+    return _conform(
+        rows.with_columns(
+            pl.lit(Action.CREATE_ORGUNIT.value).alias("action"), pl.lit("unit-needed-by-accounts").alias("reason")
+        )
+    )
+
+
+def _account_steps(proposals: pl.DataFrame) -> pl.DataFrame:
+    """Proposals as steps. The address is written on creation and whenever the domain changes."""
+    key = pl.col("account_key").bin.encode("hex")
+    return _conform(
+        proposals.with_columns(
+            address=pl.when(pl.col("domain").is_not_null()).then(pl.concat_str("user_id", pl.lit("@"), "domain")),
+            marker=pl.concat_str(key.str.slice(0, 32), pl.lit("."), "tenant"),
+        )
+    )
+
+
+def _conform(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with STEP's columns, absent ones null."""
+    return frame.select(
+        (pl.col(name) if name in frame.columns else pl.lit(None)).cast(dtype).alias(name)
+        for name, dtype in STEP.items()
+    )
+
+
+def _ordered(steps: pl.DataFrame) -> pl.DataFrame:
+    """Steps by tenant, lane, depth of unit, key; numbered from 0."""
+    tenants = {jenjang.value: place for place, jenjang in enumerate(Jenjang)}
+    return (
+        steps.with_columns(
+            pl.col("action")
+            .replace_strict({action.value: cls.value for action, cls in STEP_CLASS.items()})
+            .alias("class"),
+            tenant_place=pl.col("tenant").replace_strict(tenants, return_dtype=pl.Int64),
+            lane=pl.col("action").replace_strict({a.value: lane for a, lane in LANE.items()}, return_dtype=pl.Int64),
+            depth=pl.when(pl.col("account_key").is_null()).then(pl.col("ou_path").str.count_matches("/")),
+            unit=pl.when(pl.col("account_key").is_null()).then(pl.col("ou_path")),
+        )
+        .sort("tenant_place", "lane", "depth", "unit", "account_key", nulls_last=True)
+        .with_columns(step=pl.int_range(pl.len(), dtype=pl.Int64))
+        .select(STEP.names())
+    )
+
+
+def _counts(steps: pl.DataFrame, tallies: pl.DataFrame) -> dict[str, dict[str, int]]:
+    """Tenant to action to count; `held` counts held steps, which stand under their action too."""
+    parts = [
+        tallies.filter(pl.col("kind") == "action").select("tenant", "name", "count"),
+        steps.group_by("tenant", name="action").len("count").with_columns(pl.col("count").cast(pl.Int64)),
+        steps.filter(pl.col("held_by").is_not_null())
+        .group_by("tenant")
+        .len("count")
+        .select("tenant", pl.lit("held").alias("name"), pl.col("count").cast(pl.Int64)),
+    ]
+    return _nested(pl.concat(parts))
+
+
+def _reasons(tallies: pl.DataFrame) -> dict[str, dict[str, int]]:
+    return _nested(tallies.filter(pl.col("kind") == "reason").select("tenant", "name", "count"))
+
+
+def _nested(rows: pl.DataFrame) -> dict[str, dict[str, int]]:
+    """Rows of tenant, name, count as nested dictionaries in sorted order."""
+    nested: dict[str, dict[str, int]] = {}
+    summed = rows.group_by("tenant", "name").agg(pl.col("count").sum()).sort("tenant", "name", nulls_last=True)
+    for tenant, name, count in summed.iter_rows():
+        nested.setdefault(tenant or "-", {})[name] = count
+    return nested

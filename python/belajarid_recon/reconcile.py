@@ -1,0 +1,270 @@
+"""Stage 5: desired accounts against observed ones, one part at a time. What comes out are proposals; the plan makes steps of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from belajarid_recon import _core
+from belajarid_recon.schemas import ACCOUNT_ATTRIBUTES, Action, Standing
+
+PROPOSAL = pl.Schema(
+    {
+        "tenant": pl.String,
+        "action": pl.String,
+        "reason": pl.String,
+        "account_key": pl.Binary,
+        "target_id": pl.String,
+        "user_id": pl.String,  # null for creations: naming gives it
+        "nama": pl.String,  # creations only
+        "domain": pl.String,
+        "given_name": pl.String,
+        "family_name": pl.String,
+        "ou_path": pl.String,
+        "npsn": pl.String,
+        "listed": pl.Boolean,
+        "suspended": pl.Boolean,
+        "before": pl.String,
+        "kode_kabkota": pl.String,
+    }
+)
+"""One row a proposed change of an account; attributes that stay as they are are null."""
+
+TALLY = pl.Schema({"tenant": pl.String, "kind": pl.String, "name": pl.String, "count": pl.Int64})
+"""Counts by tenant. `kind` is `action` (name: no-op) or `reason` (name: why there is no step)."""
+
+BASE = pl.Schema({"tenant": pl.String, "kode_kabkota": pl.String, "count": pl.Int64})
+"""Accounts of ours that are not suspended: what a share of suspensions is a share of."""
+
+_BIT = {name: 1 << place for place, name in enumerate(ACCOUNT_ATTRIBUTES)}
+
+
+@dataclass(frozen=True)
+class PartChanges:
+    """What one part hands up."""
+
+    proposals: pl.DataFrame
+    tallies: pl.DataFrame
+    bases: pl.DataFrame
+
+
+def reconcile_part(
+    desired: pl.DataFrame, observed: pl.DataFrame, *, suspended_by_us: pl.Series, seed: int, threads: int
+) -> PartChanges:
+    """Compare one part.
+
+    `desired` is schemas.DESIRED, `observed` schemas.OBSERVED with every `account_key` present, `suspended_by_us` the keys of
+    accounts whose suspension was ours. Rules: an account two rows claim gets no step; an administrator's account gets no
+    step; an account someone else suspended stays suspended; an account whose person the register no longer mentions
+    gets no step, because absence is not departure.
+    """
+    active = _keep_accepted_domain(desired.filter(pl.col("standing") == Standing.ACTIVE), observed)
+    compared, counts = _core.compare(
+        active.select("account_key", *ACCOUNT_ATTRIBUTES),
+        observed.select("account_key", *ACCOUNT_ATTRIBUTES),
+        key="account_key",
+        attributes=list(ACCOUNT_ATTRIBUTES),
+        seed=seed,
+        threads=threads,
+    )
+    changes = pl.DataFrame(compared)
+    creations = _creations(changes, active)
+    updates = _updates(changes, active, observed, suspended_by_us)
+    endings = _endings(changes, desired, observed)
+    verdicts = pl.concat([updates.select(_VERDICT), endings.select(_VERDICT)])
+    proposals = pl.concat([creations, _proposed(updates), _proposed(endings)])
+    return PartChanges(
+        proposals=proposals.sort("account_key"),
+        tallies=_tallies(desired, changes, verdicts, unchanged=_unchanged(active, changes, counts["unchanged"])),
+        bases=_bases(desired, observed),
+    )
+
+
+_VERDICT = ["tenant", "action", "reason"]
+
+
+def _keep_accepted_domain(active: pl.DataFrame, observed: pl.DataFrame) -> pl.DataFrame:
+    """Let an existing account stay in an older domain that its role may still have."""
+    older = (
+        active.lazy()
+        .filter(pl.col("accepted_domains").list.len() > 0)
+        .join(observed.lazy().select("account_key", kept="domain"), on="account_key", how="inner")
+        .filter(pl.col("accepted_domains").list.contains(pl.col("kept")))
+        .select("account_key", "kept")
+        .unique("account_key", keep="any")
+        .collect()
+    )
+    if older.is_empty():
+        return active
+    return (
+        active.join(older, on="account_key", how="left").with_columns(domain=pl.coalesce("kept", "domain")).drop("kept")
+    )
+
+
+def _creations(changes: pl.DataFrame, active: pl.DataFrame) -> pl.DataFrame:
+    added = changes.filter(pl.col("kind") == "added").select(account_key="key")
+    return _conform(
+        active.join(added, on="account_key", how="semi").with_columns(
+            tenant="jenjang", action=pl.lit(Action.CREATE.value)
+        )
+    )
+
+
+def _updates(
+    changes: pl.DataFrame, active: pl.DataFrame, observed: pl.DataFrame, suspended_by_us: pl.Series
+) -> pl.DataFrame:
+    """Changed accounts with their action; a null action means no step, and `reason` says why."""
+    ours = pl.DataFrame({"account_key": suspended_by_us}, schema={"account_key": pl.Binary}).with_columns(
+        suspended_by_us=pl.lit(value=True)
+    )
+    changed = (
+        changes.filter(pl.col("kind") == "changed")
+        .select(account_key="key", mask="mask", old="before", new="after")
+        .join(active.select("account_key", "reason", "kode_kabkota", tenant="jenjang"), on="account_key")
+        .join(observed.select("account_key", "user_id", "is_admin", target_id="id"), on="account_key")
+        .join(ours, on="account_key", how="left")
+    )
+    # A suspension that is not ours is left alone: Google or a person had a reason.
+    foreign = (pl.col("mask") & _BIT["suspended"] != 0) & pl.col("suspended_by_us").is_null()
+    changed = changed.with_columns(
+        mask=pl.when(foreign).then(pl.col("mask") - _BIT["suspended"]).otherwise(pl.col("mask")), foreign=foreign
+    )
+    refusal = (
+        pl.when(pl.col("is_admin"))
+        .then(pl.lit("administrator-untouched"))
+        .when(pl.col("mask") == 0)
+        .then(pl.lit("suspended-by-other"))
+    )
+    return changed.with_columns(
+        action=pl.when(refusal.is_null()).then(_action()),
+        reason=pl.coalesce(refusal, "reason"),
+        before=_before_json(),
+        **{name: _after(name) for name in ACCOUNT_ATTRIBUTES},
+    )
+
+
+def _differs(name: str) -> pl.Expr:
+    return pl.col("mask") & _BIT[name] != 0
+
+
+def _action() -> pl.Expr:
+    """The action that names a change best; all of its attributes go into one call whatever the name."""
+    old, new = (pl.col(side).struct.field("domain") for side in ("old", "new"))
+    to_admin = old.str.starts_with("admin.").not_() & new.str.starts_with("admin.")
+    from_admin = old.str.starts_with("admin.") & new.str.starts_with("admin.").not_()
+    return (
+        pl.when(_differs("suspended"))
+        .then(pl.lit(Action.RESTORE.value))
+        .when(_differs("domain") & to_admin)
+        .then(pl.lit(Action.PROMOTE.value))
+        .when(_differs("domain") & from_admin)
+        .then(pl.lit(Action.DEMOTE.value))
+        .when(_differs("domain"))
+        .then(pl.lit(Action.RENAME.value))
+        .when(_differs("ou_path") | _differs("npsn"))
+        .then(pl.lit(Action.MOVE.value))
+        .otherwise(pl.lit(Action.UPDATE.value))
+    )
+
+
+def _after(name: str) -> pl.Expr:
+    """The new value where it differs. Both names go together, because the directory replaces the name object whole."""
+    needed = _differs("given_name") | _differs("family_name") if name.endswith("_name") else _differs(name)
+    return pl.when(needed).then(pl.col("new").struct.field(name))
+
+
+def _before_json() -> pl.Expr:
+    """What is replaced, as a JSON object with sorted keys."""
+    pieces = []
+    for name in sorted(ACCOUNT_ATTRIBUTES):
+        value = pl.struct(pl.col("old").struct.field(name)).struct.json_encode()
+        pieces.append(pl.when(_differs(name)).then(value.str.strip_prefix("{").str.strip_suffix("}")))
+    return pl.concat_str(pl.lit("{"), pl.concat_str(pieces, separator=",", ignore_nulls=True), pl.lit("}"))
+
+
+def _endings(changes: pl.DataFrame, desired: pl.DataFrame, observed: pl.DataFrame) -> pl.DataFrame:
+    """Accounts that no active row asks for: leavers are suspended, everybody else gets a reason."""
+    removed = changes.filter(pl.col("kind") == "removed").select(account_key="key")
+    register = desired.filter(pl.col("standing") != Standing.ACTIVE).select(
+        "account_key", "standing", "kode_kabkota", register_reason="reason"
+    )
+    joined = observed.join(removed, on="account_key", how="semi").join(register, on="account_key", how="left")
+    leaver = pl.col("standing") == Standing.LEAVER
+    refusal = (
+        pl.when(pl.col("standing").is_null())
+        .then(pl.lit("absent-from-register"))
+        .when(~leaver)
+        .then(pl.col("register_reason"))
+        .when(pl.col("is_admin"))
+        .then(pl.lit("administrator-untouched"))
+        .when(pl.col("suspended"))
+        .then(pl.lit("already-suspended"))
+    )
+    return joined.select(
+        "tenant",
+        pl.when(refusal.is_null()).then(pl.lit(Action.SUSPEND.value)).alias("action"),
+        pl.coalesce(refusal, "register_reason").alias("reason"),
+        "account_key",
+        "user_id",
+        "kode_kabkota",
+        target_id="id",
+        suspended=pl.lit(value=True),
+        before=pl.lit('{"suspended":false}'),
+    )
+
+
+def _proposed(verdicts: pl.DataFrame) -> pl.DataFrame:
+    return _conform(verdicts.filter(pl.col("action").is_not_null()))
+
+
+def _conform(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with PROPOSAL's columns, absent ones null."""
+    return frame.select(
+        (pl.col(name) if name in frame.columns else pl.lit(None)).cast(dtype).alias(name)
+        for name, dtype in PROPOSAL.items()
+    )
+
+
+def _unchanged(active: pl.DataFrame, changes: pl.DataFrame, expected: int) -> pl.DataFrame:
+    """No-ops by tenant: active rows the comparison did not list."""
+    listed = changes.select(account_key="key")
+    unchanged = active.join(listed, on="account_key", how="anti").group_by(tenant="jenjang").len("count")
+    if unchanged["count"].sum() != expected:  # the Rust count is the truth; a gap would mean lost rows
+        raise AssertionError(f"no-ops do not add up: {expected}")
+    return unchanged.with_columns(kind=pl.lit("action"), name=pl.lit("no-op"))
+
+
+def _tallies(
+    desired: pl.DataFrame, changes: pl.DataFrame, verdicts: pl.DataFrame, *, unchanged: pl.DataFrame
+) -> pl.DataFrame:
+    """No-ops, accounts without a step, and people who get no account, each by tenant and reason."""
+    refused = verdicts.filter(pl.col("action").is_null()).group_by("tenant", name="reason").len("count")
+    without_account = (
+        desired.filter(pl.col("standing") != Standing.ACTIVE)
+        .join(changes.select(account_key="key"), on="account_key", how="anti")
+        .group_by(tenant="jenjang", name="reason")
+        .len("count")
+    )
+    claimed_twice = (
+        changes.filter(pl.col("kind").str.starts_with("duplicate"))
+        .select(account_key="key")
+        .join(desired.select("account_key", tenant="jenjang"), on="account_key", how="left")
+        .group_by("tenant")
+        .len("count")
+        .with_columns(name=pl.lit("marker-on-two-accounts"))
+    )
+    rows = [part.with_columns(kind=pl.lit("reason")) for part in (refused, without_account, claimed_twice)]
+    return pl.concat(
+        [frame.select([pl.col(name).cast(dtype) for name, dtype in TALLY.items()]) for frame in (unchanged, *rows)]
+    )
+
+
+def _bases(desired: pl.DataFrame, observed: pl.DataFrame) -> pl.DataFrame:
+    live = observed.filter(pl.col("suspended").not_()).select("account_key", "tenant")
+    return (
+        live.join(desired.select("account_key", "kode_kabkota"), on="account_key", how="left")
+        .group_by("tenant", "kode_kabkota")
+        .len("count")
+        .select([pl.col(name).cast(dtype) for name, dtype in BASE.items()])
+    )

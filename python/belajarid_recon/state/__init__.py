@@ -1,0 +1,1 @@
+"""What survives a run, and what survives a kill: run folders, lock, journal, address ledger, lifecycle."""

@@ -1,0 +1,53 @@
+"""Files that are there whole or not at all, after a kill or a power cut."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import polars as pl
+
+PART_SUFFIX = ".part"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put `content` at `path`: temporary file, fsync, rename, fsync of the folder.
+
+    A failed fsync is not tried again: the kernel may have dropped the pages and report success the second time
+    (Rebello et al., USENIX ATC 2020). The error reaches the caller and the old file stays.
+    """
+    temporary = path.with_name(path.name + PART_SUFFIX)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+    temporary.replace(path)
+    fsync_folder(path.parent)
+
+
+def write_frame_atomically(path: Path, frame: pl.DataFrame) -> None:
+    """Put `frame` at `path` as Parquet, with the same promise."""
+    temporary = path.with_name(path.name + PART_SUFFIX)
+    frame.write_parquet(temporary, compression="zstd")
+    fsync_file(temporary)
+    temporary.replace(path)
+    fsync_folder(path.parent)
+
+
+def fsync_file(path: Path) -> None:
+    """Make the file's content durable."""
+    _fsync(path, os.O_RDONLY)
+
+
+def fsync_folder(path: Path) -> None:
+    """Make the folder's names durable: new, renamed and removed files."""
+    _fsync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _fsync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,362 @@
+"""The journal of one run: intents before requests, outcomes after them, in SQLite.
+
+A step's life, each arrow one row:
+
+    (nothing) ──▶ intent ──▶ done        carried out, known from the reply or from reading; settled
+                    │  ├───▶ parked      will not be carried out by this run, with a reason; settled
+                    │  ├───▶ throttled   not carried out for want of quota; no attempt used up ──▶ intent
+                    │  └───▶ absent      reading showed no effect; the attempt is used up      ──▶ intent
+                    └─ (killed here) an open intent: only reading the directory tells what happened
+
+Rows are added, never changed. Bodies are in the plan; a row holds numbers, a reason code, the account's immutable id and a
+fingerprint of the request without its password.
+
+SQLite reports neither a flipped bit nor a tail that recovery cut off, so rows carry a hash chain, and the newest
+row's number and chain are copied to a second file after each commit. Against power loss: WAL with synchronous=FULL, and the folder is synced
+after the switch to WAL, else a rollback journal that comes back from the dead undoes acknowledged rows.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import blake2b
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import apsw
+import orjson
+
+from belajarid_recon.components import Clock
+from belajarid_recon.errors import BusyError, PlanError, SettingsError
+from belajarid_recon.state.atomic import PART_SUFFIX, fsync_file, fsync_folder, write_atomically
+
+FORMAT_VERSION = 1
+SQLITE_VERSION_MIN = (3, 51, 3)
+"""Versions before it can corrupt a WAL database (sqlite.org/wal.html#walresetbug)."""
+CHAIN_BYTES = 16
+ROWS_PER_STATEMENT = 256
+ROWS_PER_READ = 4_096
+BUSY_MILLISECONDS = 5_000
+DAMAGED_HINT = (
+    "abandon this run and plan again: accounts it made are found by their markers, their addresses stay reserved"
+)
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE events (
+    n INTEGER PRIMARY KEY,  -- dense from 1; a random key would cost three quarters of the rate
+    step INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    status INTEGER,
+    reason TEXT NOT NULL,
+    target_id TEXT,
+    fingerprint TEXT,
+    at INTEGER NOT NULL,
+    chain BLOB NOT NULL
+) STRICT;
+"""
+_COLUMNS = 10
+
+
+class EventState(StrEnum):
+    """What a row says about its step."""
+
+    INTENT = "intent"
+    DONE = "done"
+    PARKED = "parked"
+    THROTTLED = "throttled"
+    ABSENT = "absent"
+
+
+class Event(NamedTuple):
+    """One row to be written."""
+
+    step: int
+    attempt: int
+    """Which sending of the step, from 1."""
+    state: EventState
+    status: int | None = None
+    """HTTP status, where a reply told."""
+    reason: str = ""
+    """Why it was parked; on a done step, a finding."""
+    target_id: str | None = None
+    """Immutable id of the account."""
+    fingerprint: str | None = None
+    """Of the request without its password; on intents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sendings:
+    """Where an unsettled step stands."""
+
+    attempt: int
+    """Number of its latest sending."""
+    used: int
+    """Sendings that count against the settings' attempts."""
+    fingerprint: str | None
+    open: bool
+    """Whether nobody knows what its latest sending did."""
+
+
+_UNSETTLED, _DONE, _PARKED = 0, 1, 2
+
+
+class Journal:
+    """An open journal with one writer connection. `commit` may be called from any thread."""
+
+    def __init__(self, path: Path, connection: apsw.Connection, clock: Clock) -> None:
+        self.path = path
+        self._connection = connection
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failure: Exception | None = None
+        self._n = 0
+        self._chain = bytes(CHAIN_BYTES)
+        self.meta = _read_meta(path, connection)
+        self._settled = bytearray(int(self.meta["steps"]))
+        self._unsettled: dict[int, Sendings] = {}
+        self._head = os.open(_head_path(path), os.O_RDWR | os.O_CLOEXEC)
+
+    @classmethod
+    def create(cls, path: Path, meta: Mapping[str, str], *, steps: int, clock: Clock) -> Self:
+        """Make a journal for a plan of `steps` steps and open it.
+
+        It is made beside its place and renamed once it is durable, so that a kill leaves either no journal or a whole one.
+        """
+        refuse_old_sqlite(apsw.sqlite_lib_version())
+        temporary = path.with_name(path.name + PART_SUFFIX)
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+        facts = {"format_version": str(FORMAT_VERSION), "steps": str(steps), **meta}
+        connection = apsw.Connection(str(temporary))
+        _set_durable(connection)
+        with connection:
+            connection.execute(_SCHEMA)
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", sorted(facts.items()))
+        connection.close()
+        temporary.chmod(0o600)
+        fsync_file(temporary)
+        write_atomically(_head_path(path), _head_text(0, bytes(CHAIN_BYTES)))
+        temporary.rename(path)
+        fsync_folder(path.parent)
+        return cls.open(path, clock=clock)
+
+    @classmethod
+    def open(cls, path: Path, *, clock: Clock) -> Self:
+        """Open a journal and read it through.
+
+        Raises PlanError when a row, its chain or its newest rows are damaged or gone. Costs about 3 µs a row.
+        """
+        refuse_old_sqlite(apsw.sqlite_lib_version())
+        try:
+            connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+            _set_durable(connection)
+            journal = cls(path, connection, clock)
+            journal._replay()
+        except (apsw.Error, KeyError, ValueError, FileNotFoundError) as error:
+            raise _damaged(path, type(error).__name__) from error
+        return journal
+
+    def __enter__(self) -> Self:
+        """Return the journal itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; further commits fail."""
+        with self._lock:
+            if self._head >= 0:
+                os.close(self._head)
+                self._head = -1
+                self._connection.close()
+
+    def commit(self, events: Sequence[Event]) -> None:
+        """Write `events` in one transaction. They are durable on return.
+
+        Raises BusyError when they cannot be written (full disk, failed fsync); after that every commit fails, because what
+        the disk holds is not known until the journal is opened again.
+        """
+        if not events:
+            return
+        with self._lock:
+            if self._failure is not None:
+                raise _unwritable(self.path) from self._failure
+            bindings, n, chain = self._bind(events)
+            try:
+                self._insert(bindings, len(events))
+                os.pwrite(self._head, _head_text(n, chain), 0)
+            except (apsw.Error, OSError) as error:
+                self._failure = error
+                raise _unwritable(self.path) from error
+            self._n, self._chain = n, chain
+            for event in events:
+                self._count(event)
+
+    def _bind(self, events: Sequence[Event]) -> tuple[list[Any], int, bytes]:
+        at = int(self._clock.now().timestamp() * 1_000)
+        n, chain, bindings = self._n, self._chain, []
+        for event in events:
+            n += 1
+            row = (n, *event, at)
+            chain = _next_chain(chain, row)
+            bindings += row
+            bindings.append(chain)
+        return bindings, n, chain
+
+    def _insert(self, bindings: list[Any], count: int) -> None:
+        """One statement is one transaction and one round through the interpreter's lock."""
+        if count <= ROWS_PER_STATEMENT:
+            self._connection.execute(_insert_statement(count), bindings)
+            return
+        with self._connection:
+            for start in range(0, count, ROWS_PER_STATEMENT):
+                rows = bindings[start * _COLUMNS : (start + ROWS_PER_STATEMENT) * _COLUMNS]
+                self._connection.execute(_insert_statement(len(rows) // _COLUMNS), rows)
+
+    def _replay(self) -> None:
+        """Check every row against the chain, and the newest against its copy outside; count as `commit` does."""
+        head_n, head_chain = _read_head(self._head)
+        for n, *fields, chain in self._rows():
+            expected = _next_chain(self._chain, (n, *fields))
+            if n != self._n + 1 or chain != expected:
+                raise _damaged(self.path, f"row {self._n + 1}")
+            self._n, self._chain = n, expected
+            step, attempt, state, status, reason, target_id, fingerprint, _ = fields
+            self._count(Event(step, attempt, EventState(state), status, reason, target_id, fingerprint))
+            if n == head_n and chain != head_chain:
+                raise _damaged(self.path, f"row {n}")
+        if head_n > self._n or (head_n == 0 and head_chain != bytes(CHAIN_BYTES)):
+            raise _damaged(self.path, f"rows after {self._n} are gone")
+
+    def _rows(self) -> Iterator[tuple[Any, ...]]:
+        """All rows in order, a chunk at a time."""
+        last = 0
+        while True:
+            query = f"SELECT * FROM events WHERE n > ? ORDER BY n LIMIT {ROWS_PER_READ}"  # noqa: S608 - a constant
+            rows = self._connection.execute(query, (last,)).fetchall()
+            if not rows:
+                return
+            yield from rows
+            last = rows[-1][0]
+
+    def _count(self, event: Event) -> None:
+        """Keep what decisions need: settled steps as a byte each, and only the steps in trouble in full."""
+        step, state = event.step, event.state
+        if state is EventState.INTENT:
+            before = self._unsettled.get(step)
+            used = before.used if before else 0
+            self._unsettled[step] = Sendings(event.attempt, used + 1, event.fingerprint, open=True)
+        elif state is EventState.DONE or state is EventState.PARKED:
+            self._settled[step] = _DONE if state is EventState.DONE else _PARKED
+            self._unsettled.pop(step, None)
+        else:
+            before = self._unsettled[step]
+            used = before.used - (state is EventState.THROTTLED)
+            self._unsettled[step] = Sendings(before.attempt, used, before.fingerprint, open=False)
+
+    def is_settled(self, step: int) -> bool:
+        """Whether the step needs nothing more from this run."""
+        return self._settled[step] != _UNSETTLED
+
+    def is_done(self, step: int) -> bool:
+        """Whether the step was carried out."""
+        return self._settled[step] == _DONE
+
+    @property
+    def settled_count(self) -> int:
+        """Steps that need nothing more from this run."""
+        return len(self._settled) - self._settled.count(_UNSETTLED)
+
+    def unsettled(self) -> dict[int, Sendings]:
+        """Steps that were sent and are not settled, by number."""
+        return dict(self._unsettled)
+
+    def sendings(self, step: int) -> Sendings | None:
+        """Where an unsettled step stands; None if it was never sent."""
+        return self._unsettled.get(step)
+
+    def open_intents(self) -> dict[int, Sendings]:
+        """Steps whose latest sending nobody knows the effect of."""
+        return {step: sendings for step, sendings in self.unsettled().items() if sendings.open}
+
+    def reasons(self) -> Iterator[tuple[int, EventState, str]]:
+        """Step, state and reason of every settled step that has one: parked, or done with a finding."""
+        query = "SELECT step, state, reason FROM events WHERE state IN ('done', 'parked') AND reason <> '' ORDER BY n"
+        for step, state, reason in self._connection.execute(query):
+            yield step, EventState(state), reason
+
+
+def refuse_old_sqlite(version: str) -> None:
+    """Raise SettingsError for an SQLite that can corrupt a journal."""
+    if tuple(int(part) for part in version.split(".")[:3]) < SQLITE_VERSION_MIN:
+        needed = ".".join(map(str, SQLITE_VERSION_MIN))
+        raise SettingsError(
+            f"SQLite is older than {needed}: {version}", hint="install the apsw named in requirements.lock"
+        )
+
+
+def _set_durable(connection: apsw.Connection) -> None:
+    connection.set_busy_timeout(BUSY_MILLISECONDS)
+    mode = connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "full")
+    if (mode, connection.pragma("synchronous")) != ("wal", 2):
+        raise SettingsError(
+            f"the journal cannot be made durable: journal mode {mode}", hint="keep the state folder on a local disk"
+        )
+
+
+def _read_meta(path: Path, connection: apsw.Connection) -> dict[str, str]:
+    meta: dict[str, str] = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+    if meta.get("format_version") != str(FORMAT_VERSION):
+        raise PlanError(
+            f"journal has a format this version does not read: {path}",
+            hint="finish the run with the version that began it",
+        )
+    return meta
+
+
+def _next_chain(chain: bytes, row: tuple[Any, ...]) -> bytes:
+    """The chain value of a row: everything in it and all rows before it."""
+    return blake2b(chain + orjson.dumps(row), digest_size=CHAIN_BYTES).digest()
+
+
+def _insert_statement(count: int) -> str:
+    row = f"({','.join('?' * _COLUMNS)})"
+    return f"INSERT INTO events VALUES {','.join([row] * count)}"  # noqa: S608 - placeholders alone
+
+
+def _head_path(path: Path) -> Path:
+    return path.with_suffix(".head")
+
+
+def _head_text(n: int, chain: bytes) -> bytes:
+    """Always the same length, within one disk sector, so that it is replaced whole."""
+    return b"%016x %s\n" % (n, chain.hex().encode())
+
+
+def _read_head(descriptor: int) -> tuple[int, bytes]:
+    """Number and chain of the newest row some commit returned from. Raises ValueError on anything else."""
+    text = os.pread(descriptor, 64, 0)
+    number, chain = text[:16], text[17:-1]
+    if text != _head_text(int(number, 16), bytes.fromhex(chain.decode("ascii"))):
+        raise ValueError("not a head")
+    return int(number, 16), bytes.fromhex(chain.decode("ascii"))
+
+
+def _damaged(path: Path, where: str) -> PlanError:
+    return PlanError(f"journal is damaged: {path}: {where}", hint=DAMAGED_HINT)
+
+
+def _unwritable(path: Path) -> BusyError:
+    return BusyError(f"journal cannot be written: {path}", hint="see to the disk (space, health), then apply again")

@@ -1,0 +1,48 @@
+"""Every address ever reserved, and for which account. Rows are added, never changed and never removed.
+
+An address of a plan that is applied is reserved before the first creation leaves, so that no later run gives it to
+another person even if everything else of this run is lost. Google itself lets a deleted account's address be given away
+(support.google.com/a/answer/33314); only this ledger keeps a child's old mail from reaching somebody else.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from belajarid_recon.errors import PlanError
+from belajarid_recon.schemas import ADDRESSES
+from belajarid_recon.state.atomic import fsync_folder, write_frame_atomically
+from belajarid_recon.state.folders import RunFolder
+
+
+def reserve_addresses(run: RunFolder, steps: pl.DataFrame) -> None:
+    """Write the run's segment: the addresses of all steps (schemas.STEP) that no guard holds. A second call changes nothing."""
+    path = _folder(run.state) / f"{run.run_id}.parquet"
+    if path.exists():
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fsync_folder(run.state)
+    reserved = steps.filter(pl.col("address").is_not_null() & pl.col("held_by").is_null()).select(
+        "tenant", user_id=pl.col("address").str.split("@").list.first().str.to_lowercase(), owner="account_key"
+    )
+    write_frame_atomically(path, reserved.select(ADDRESSES.names()).unique().sort("tenant", "user_id", "owner"))
+
+
+def read_ledger(state: Path) -> pl.DataFrame:
+    """All reserved addresses (schemas.ADDRESSES), each once. Raises PlanError when a segment cannot be read."""
+    frames = [pl.DataFrame(schema=ADDRESSES)]
+    for path in sorted(_folder(state).glob("*.parquet")):
+        try:
+            frames.append(pl.read_parquet(path).select([pl.col(name).cast(kind) for name, kind in ADDRESSES.items()]))
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise PlanError(
+                f"ledger segment cannot be read: {path}",
+                hint="restore it from a backup; no address can be given without it",
+            ) from error
+    return pl.concat(frames).unique().sort("tenant", "user_id", "owner")
+
+
+def _folder(state: Path) -> Path:
+    return state / "ledger"

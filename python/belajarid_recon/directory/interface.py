@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from belajarid_recon.errors import DirectoryError
+
 Account = Mapping[str, Any]
 """A user as the Directory API writes it (discovery document, schema User)."""
 
@@ -34,7 +36,7 @@ class Reply:
     status: int | None = None
     """HTTP status; None when no answer arrived."""
     reason: str = ""
-    """Google's reason word, or ours (`timeout`, `connection-lost`, `unreadable`). Never text from the body."""
+    """Google's reason word, or ours (transport.Lost, `echo-differs`, `unreadable`). Never text from the body."""
     account: Account | None = None
     """The answer's body when the verdict is DONE."""
     retry_after_seconds: float | None = None
@@ -49,8 +51,17 @@ class Page:
     next_token: str | None = None
 
 
+class StaleTokenError(DirectoryError):
+    """A list's page token is no longer taken: the list must start again."""
+
+
 class Directory(Protocol):
-    """One tenant of the directory. Reads retry by themselves within their limits and raise DirectoryError; writes are sent once."""
+    """One tenant of the directory. Reads retry by themselves within their limits and raise DirectoryError; writes are sent once.
+
+    Every call waits for its place in the tenant's quotas by itself, and slows down by itself when the server asks for it: the caller
+    paces nothing, and sends a throttled step again at once. A write raises DirectoryError when no step can go on (rights, set-up,
+    wrong world); the step's intent is then settled by reading, as after a kill. All methods may be called from several threads.
+    """
 
     @property
     def tenant(self) -> str:
@@ -66,7 +77,7 @@ class Directory(Protocol):
         ...
 
     def list_accounts(self, domain: str, token: str | None, *, deleted: bool = False) -> Page:
-        """One page (500) of the accounts whose primary address is in `domain`, unfiltered."""
+        """One page (500) of the accounts whose primary address is in `domain`, unfiltered. Raises StaleTokenError."""
         ...
 
     def get_account(self, key: str) -> Account | None:

@@ -1,0 +1,298 @@
+"""Commands but the demo: they read what was typed, call the pipeline, and print what came back."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from belajarid_recon import pipeline
+from belajarid_recon.cli.ending import ending
+from belajarid_recon.cli.printer import Printer, plan_table
+from belajarid_recon.errors import ExitStatus, InputError, SettingsError
+from belajarid_recon.plan.definition import Plan
+from belajarid_recon.settings import Settings, load_settings
+
+SettingsOption = Annotated[Path, typer.Option("--settings", help="Settings file (TOML).", show_default=True)]
+ExtractOption = Annotated[Path, typer.Option("--extract", help="Folder with the register's tables as Parquet.")]
+DateOption = Annotated[
+    str | None,
+    typer.Option("--date", help="The run's date, YYYY-MM-DD; today if absent. Decides semester and regulation."),
+]
+RegulationOption = Annotated[str | None, typer.Option("--regulation", help="Regulation id, instead of the date's own.")]
+RunOption = Annotated[str | None, typer.Option("--run", help="Run id; the latest run if absent.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of tables.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+DEFAULT_SETTINGS = Path("recon.toml")
+
+
+def parse_date(text: str | None) -> date:
+    """The date typed, or today in UTC."""
+    if text is None:
+        return datetime.now(tz=UTC).date()
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(f"not a date: {text}", hint="write it as 2026-11-15") from error
+
+
+def plan(
+    extract: ExtractOption,
+    settings: SettingsOption = DEFAULT_SETTINGS,
+    date: DateOption = None,
+    regulation: RegulationOption = None,
+    *,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Read extract and directory, and write a plan. Nothing is changed in the directory.
+
+    Example: `belajarid-recon plan --settings recon.toml --extract week1 --date 2026-11-15`
+    """
+    printer = Printer(as_json=as_json)
+    with ending(printer, debug=debug):
+        loaded = load_settings(settings)
+        request = pipeline.PlanRequest(extract=extract, date=parse_date(date), regulation=regulation)
+        _plan(printer, loaded, request)
+
+
+def apply(
+    settings: SettingsOption = DEFAULT_SETTINGS,
+    run_id: RunOption = None,
+    *,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Carry out a run's plan, or go on with it after an interruption. Held steps are not carried out.
+
+    Example: `belajarid-recon apply --settings recon.toml`
+    """
+    printer = Printer(as_json=as_json)
+    with ending(printer, debug=debug):
+        remaining = _apply(printer, load_settings(settings), run_id)
+        _end(remaining)
+
+
+def verify(
+    settings: SettingsOption = DEFAULT_SETTINGS,
+    run_id: RunOption = None,
+    *,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Read the directory again, plan again from the run's records, and say what still differs.
+
+    Example: `belajarid-recon verify --settings recon.toml`
+    """
+    printer = Printer(as_json=as_json)
+    with ending(printer, debug=debug):
+        remaining = _verify(printer, load_settings(settings), run_id)
+        _end(remaining)
+
+
+def run(
+    extract: ExtractOption,
+    settings: SettingsOption = DEFAULT_SETTINGS,
+    date: DateOption = None,
+    regulation: RegulationOption = None,
+    *,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Plan, apply and verify in one go.
+
+    Example: `belajarid-recon run --settings recon.toml --extract week1 --date 2026-11-15`
+    """
+    printer = Printer(as_json=as_json)
+    with ending(printer, debug=debug):
+        loaded = load_settings(settings)
+        request = pipeline.PlanRequest(extract=extract, date=parse_date(date), regulation=regulation)
+        planned = _plan(printer, loaded, request)
+        _apply(printer, loaded, planned.folder.run_id)
+        _end(_verify(printer, loaded, planned.folder.run_id))
+
+
+def abandon(
+    settings: SettingsOption = DEFAULT_SETTINGS,
+    run_id: RunOption = None,
+    *,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Give up a run that was begun, so that the next plan can be made. Its addresses stay reserved for their owners.
+
+    Example: `belajarid-recon abandon --settings recon.toml --run 20261115T010203Z-1a2b3c`
+    """
+    printer = Printer(as_json=as_json)
+    with ending(printer, debug=debug):
+        folder = pipeline.abandon_run(load_settings(settings), run_id)
+        printer.record(run=folder.run_id, status="abandoned")
+        printer.line(f"run {folder.run_id} is abandoned")
+
+
+def emulator(
+    folder: Annotated[Path, typer.Option("--folder", help="Where its state and credentials live.")] = Path("emulator"),
+    host: Annotated[str, typer.Option("--host", help="Loopback address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8787,
+    scale: Annotated[float, typer.Option("--scale", min=0.001, help="Emulated seconds in a real second.")] = 1.0,
+    *,
+    debug: DebugOption = False,
+) -> None:
+    """Serve Google's Directory API for seven tenants on loopback, for demos and tests.
+
+    Example: `belajarid-recon emulator --folder emulator --port 8787 --scale 60`
+    """
+    printer = Printer(as_json=False)
+    with ending(printer, debug=debug):
+        from belajarid_recon.emulator.server import serve  # noqa: PLC0415 - an extra; other commands work without it
+        from belajarid_recon.emulator.settings import EmulatorSettings  # noqa: PLC0415
+
+        serve(EmulatorSettings(host=host, port=port, folder=folder, scale=scale))
+
+
+def population_create(
+    out: Annotated[Path, typer.Option("--out", help="Folder to create; it must be empty or absent.")],
+    people: Annotated[
+        int, typer.Option("--people", min=1, help="How many people, pupils and staff together.")
+    ] = 200_000,
+    regions: Annotated[
+        str | None, typer.Option("--regions", help="Kabupaten or kota, by name or code, with commas.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 1,
+    date: DateOption = None,
+    schools: Annotated[
+        Path | None, typer.Option("--schools", help="A larger school list than the one shipped.")
+    ] = None,
+    *,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Create synthetic people at real schools.
+
+    Example: `belajarid-recon population create --out week1 --people 5000 --seed 7 --date 2026-11-15`
+    """
+    printer = Printer(as_json=as_json)
+    with ending(printer, debug=debug):
+        from belajarid_recon.population.create import CreateRequest, create_population  # noqa: PLC0415 - tools, no stage
+
+        chosen = {"regions": tuple(name.strip() for name in regions.split(","))} if regions else {}
+        request = CreateRequest(out=out, people=people, seed=seed, date=parse_date(date), schools=schools, **chosen)
+        with printer.watch() as watch:
+            summary = create_population(request, progress=lambda done, total: watch("people", done, total))
+        _print_population(printer, summary.rows, out)
+
+
+def population_advance(
+    source: Annotated[Path, typer.Option("--from", help="A population folder.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to create; it must be empty or absent.")],
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same week.")] = 1,
+    plant: Annotated[
+        str | None, typer.Option("--plant", help="CODE:SHARE, a kabupaten or kota with that share of false exit codes.")
+    ] = None,
+    *,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Move a population on by a week.
+
+    Example: `belajarid-recon population advance --from week1 --out week2 --seed 7`
+    """
+    printer = Printer(as_json=as_json)
+    with ending(printer, debug=debug):
+        from belajarid_recon.population.advance import AdvanceRequest, Plant, advance_population  # noqa: PLC0415
+
+        planted = None
+        if plant is not None:
+            code, _, share = plant.partition(":")
+            try:
+                planted = Plant(kode_kabkota=code, share=float(share))
+            except ValueError as error:
+                raise SettingsError(f"not CODE:SHARE: {plant}", hint="write it as 036500:0.08") from error
+        request = AdvanceRequest(source=source, out=out, seed=seed, plant=planted)
+        with printer.watch() as watch:
+            summary = advance_population(request, progress=lambda done, total: watch("tables", done, total))
+        _print_population(printer, summary.rows, out)
+
+
+def _print_population(printer: Printer, rows: dict[str, int], out: Path) -> None:
+    printer.record(folder=str(out), rows=rows)
+    for table, count in rows.items():
+        printer.line(f"{table:<28}{count:>12,}")
+    printer.line(f"written to {out}")
+
+
+def _plan(printer: Printer, settings: Settings, request: pipeline.PlanRequest) -> pipeline.PlannedRun:
+    """Make a plan and show it."""
+    if not request.extract.is_dir():
+        raise InputError(f"no such extract folder: {request.extract}", hint="name the folder that holds the tables")
+    with printer.watch() as watch:
+        planned = pipeline.make_plan(settings, request, watch=watch)
+    show_plan(printer, planned)
+    return planned
+
+
+def show_plan(printer: Printer, planned: pipeline.PlannedRun, title: str = "Plan") -> None:
+    """Print a plan's counts, what was set aside, and what is held."""
+    made: Plan = planned.plan
+    printer.table(plan_table(made.facts.counts, title))
+    read, quarantined = planned.rows_read, planned.rows_quarantined
+    printer.line(f"rows read {read:,} = accepted {read - quarantined:,} + quarantined {quarantined:,}")
+    for finding in made.facts.findings:
+        printer.line(
+            f"held: {finding.count:,} suspensions in {finding.name} ({finding.guard}: {finding.ceiling}, "
+            f"of {finding.base:,} accounts)"
+        )
+    printer.line(f"run {planned.folder.run_id}: {planned.folder.path}")
+    printer.record(run=planned.folder.run_id, folder=str(planned.folder.path), plan=plan_document(made))
+    printer.record(records=planned.counts)
+
+
+def plan_document(made: Plan) -> dict[str, Any]:
+    """What `--json` says of a plan."""
+    return {"digest": made.digest, "steps": made.steps.height, "held": made.held, **made.facts.as_document()}
+
+
+def _apply(printer: Printer, settings: Settings, run_id: str | None) -> int:
+    """Apply and show; returns how many steps remain."""
+    with printer.watch() as watch:
+        result = pipeline.apply_run(settings, run_id, watch=watch)
+    printer.line(f"applied: {result.done:,} done, {result.parked:,} parked, {result.held:,} held")
+    for reason, count in sorted(result.parked_reasons.items()):
+        printer.line(f"  parked: {count:,} {reason}")
+    printer.record(
+        apply={
+            "done": result.done,
+            "parked": result.parked,
+            "held": result.held,
+            "parked_reasons": result.parked_reasons,
+            "findings": result.findings,
+        }
+    )
+    return result.parked + result.held
+
+
+def _verify(printer: Printer, settings: Settings, run_id: str | None) -> int:
+    """Verify and show; returns how many steps remain."""
+    with printer.watch() as watch:
+        result = pipeline.verify_run(settings, run_id, watch=watch)
+    show_verification(printer, result)
+    return result.differences + result.held
+
+
+def show_verification(printer: Printer, result: pipeline.Verification) -> None:
+    """Print what a second reading of the directory found."""
+    if result.differences == 0 and result.held == 0:
+        printer.line(f"verified: converged, {result.unchanged:,} accounts agree with the register")
+    else:
+        printer.line(
+            f"verified: {result.unchanged:,} accounts agree, {result.differences:,} differ, {result.held:,} wait for a person"
+        )
+    printer.record(verify={"unchanged": result.unchanged, "differences": result.differences, "held": result.held})
+
+
+def _end(remaining: int) -> None:
+    if remaining:
+        raise typer.Exit(ExitStatus.WORK_REMAINS)

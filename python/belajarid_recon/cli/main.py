@@ -1,0 +1,66 @@
+"""`belajarid-recon`: the commands, what they were asked, and how they end."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from belajarid_recon import __version__
+from belajarid_recon.cli import commands, demo
+from belajarid_recon.errors import ExitStatus
+
+EXIT_STATUSES = """
+Exit statuses: 0 done · 1 fault in the program · 2 wrong usage · 3 the extract is refused · 4 the settings are refused ·
+5 busy: locked by another run, or a port is in use · 6 the directory refuses or cannot be reached · 7 the plan is refused ·
+8 work remains: steps are held or parked, or the directory differs · 130 interrupted, go on with `apply`.
+"""
+
+app = typer.Typer(
+    name="belajarid-recon",
+    help="Bring the belajar.id accounts of Google Workspace into agreement with the school register, Dapodik.",
+    epilog=EXIT_STATUSES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+def _version(value: bool) -> None:  # noqa: FBT001 - the shape typer calls back with
+    if value:
+        typer.echo(f"belajarid-recon {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[  # noqa: FBT002 - a flag
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    del version
+
+
+population = typer.Typer(help="Seeded synthetic people in the register's own tables.", no_args_is_help=True)
+population.command("create", epilog=EXIT_STATUSES)(commands.population_create)
+population.command("advance", epilog=EXIT_STATUSES)(commands.population_advance)
+
+app.command("demo", epilog=EXIT_STATUSES)(demo.demo)
+app.command("run", epilog=EXIT_STATUSES)(commands.run)
+app.command("plan", epilog=EXIT_STATUSES)(commands.plan)
+app.command("apply", epilog=EXIT_STATUSES)(commands.apply)
+app.command("verify", epilog=EXIT_STATUSES)(commands.verify)
+app.command("abandon", epilog=EXIT_STATUSES)(commands.abandon)
+app.command("emulator", epilog=EXIT_STATUSES)(commands.emulator)
+app.add_typer(population, name="population")
+
+
+def main() -> None:
+    """Entry point of the installed command."""
+    try:
+        app()
+    except BrokenPipeError:  # the reader of our output went away; nothing is lost by stopping
+        sys.stderr.close()
+        sys.exit(ExitStatus.DONE)

@@ -1,0 +1,145 @@
+"""Output: data on stdout, talk on stderr. Colour is decoration; without a terminal progress is a plain line now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+PLAIN_LINE_SECONDS = 10.0
+
+
+class Watcher(Protocol):
+    """Told how far long work has come; called from any thread."""
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """`done` of `total` pieces of the work called `label` are finished."""
+        ...
+
+
+def silent(label: str, done: int, total: int) -> None:
+    """A watcher that says nothing."""
+
+
+class Printer:
+    """Prints for a person, or one JSON document for a script."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self._out = Console(highlight=False)
+        self._talk = Console(stderr=True, highlight=False)
+        self._document: dict[str, Any] = {}
+
+    def say(self, text: str) -> None:
+        """Tell a person on stderr; a script that asked for JSON is not talked to less, only elsewhere."""
+        self._talk.print(text, soft_wrap=True)
+
+    def table(self, table: Table) -> None:
+        """Print a table on stdout, unless JSON was asked for."""
+        if not self.as_json:
+            self._out.print(table)
+
+    def line(self, text: str) -> None:
+        """Print a line on stdout, unless JSON was asked for."""
+        if not self.as_json:
+            self._out.print(text, soft_wrap=True)
+
+    def record(self, **values: Any) -> None:  # noqa: ANN401 - anything JSON can hold
+        """Add to the JSON document."""
+        self._document.update(values)
+
+    def close(self) -> None:
+        """Write the JSON document, if one was asked for."""
+        if self.as_json:
+            write_json(self._document)
+
+    @contextmanager
+    def watch(self, *, quiet: bool = False) -> Iterator[Watcher]:
+        """Show progress while the block runs."""
+        if quiet:
+            yield silent
+        elif self._talk.is_terminal:
+            with Progress(
+                TextColumn("{task.description:<28}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                console=self._talk,
+                transient=True,
+            ) as bars:
+                yield _Bars(bars)
+        else:
+            yield _PlainLines()
+
+
+class _Bars:
+    """One bar for each label."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        if label not in self._tasks:
+            self._tasks[label] = self._bars.add_task(label, total=total)
+        self._bars.update(self._tasks[label], completed=done, total=total)
+
+
+class _PlainLines:
+    """A line for each label at most every PLAIN_LINE_SECONDS, so that a log stays readable."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+        self._started = time.monotonic()
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._last.get(label, self._started) < PLAIN_LINE_SECONDS:
+            return
+        self._last[label] = now
+        print(f"{label}: {done:,} of {total:,}", file=sys.stderr, flush=True)  # noqa: T201 - this is the printer
+
+
+def write_json(document: dict[str, Any]) -> None:
+    """Write one JSON document and a line end to stdout."""
+    sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.buffer.flush()
+
+
+def plan_table(counts: dict[str, dict[str, int]], title: str) -> Table:
+    """Counts of a plan, a row a tenant and a column an action that occurs."""
+    actions = [action for action in ACTION_ORDER if any(action in row for row in counts.values())]
+    table = Table(title=title, title_justify="left")
+    table.add_column("tenant")
+    for action in actions:
+        table.add_column(action, justify="right")
+    for tenant, row in counts.items():
+        table.add_row(tenant, *(f"{row.get(action, 0):,}" for action in actions))
+    if len(counts) > 1:
+        table.add_section()
+        sums = [sum(row.get(action, 0) for row in counts.values()) for action in actions]
+        table.add_row("all", *(f"{total:,}" for total in sums))
+    return table
+
+
+ACTION_ORDER = (
+    "create-orgunit",
+    "create",
+    "restore",
+    "promote",
+    "demote",
+    "rename",
+    "move",
+    "update",
+    "suspend",
+    "held",
+    "no-op",
+)
+"""Columns of a plan table, from what gives to what takes, then what waits and what stays."""

@@ -1,0 +1,233 @@
+"""Plans: digest, files, guards, order."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from belajarid_recon.errors import PlanError
+from belajarid_recon.plan.build import LANE, STEP_CLASS, PlanContext, build_plan
+from belajarid_recon.plan.definition import Plan, PlanFacts, plan_digest
+from belajarid_recon.plan.file import read_plan, write_plan
+from belajarid_recon.plan.guards import hold_suspensions
+from belajarid_recon.reconcile import BASE, PROPOSAL, TALLY, PartChanges
+from belajarid_recon.schemas import ADDRESSES, STEP, Action
+from belajarid_recon.secrets import Secret
+from belajarid_recon.settings import Ceiling, Guards
+
+NAMING_KEY = Secret(bytes(range(32)))
+
+
+def proposal(number: int, action: Action = Action.CREATE, **changes: object) -> dict[str, object]:
+    """One row of PROPOSAL for the synthetic account `number` in the sd tenant."""
+    creation = action is Action.CREATE
+    row: dict[str, object] = dict.fromkeys(PROPOSAL)
+    row |= {
+        "tenant": "sd",
+        "action": action.value,
+        "reason": "pupil",
+        "account_key": number.to_bytes(16, "big") + b"\x01",
+        "target_id": None if creation else f"id-{number}",
+        "user_id": None if creation else f"user{number}",
+        "nama": "Sri Wahyuni" if creation else None,
+        "domain": "sd.belajar.id" if creation else None,
+        "ou_path": "/Jawa Tengah/Kota Tegal/Siswa" if creation else None,
+        "kode_kabkota": "036400",
+    }
+    return row | changes
+
+
+def part(rows: list[dict[str, object]], base: int = 0) -> PartChanges:
+    """A part with these proposals and `base` live accounts in one kota."""
+    return PartChanges(
+        proposals=pl.DataFrame(rows, schema=PROPOSAL),
+        tallies=pl.DataFrame([{"tenant": "sd", "kind": "action", "name": "no-op", "count": 5}], schema=TALLY),
+        bases=pl.DataFrame([{"tenant": "sd", "kode_kabkota": "036400", "count": base}], schema=BASE),
+    )
+
+
+def context(**changes: object) -> PlanContext:
+    """A context with an empty directory."""
+    values: dict[str, object] = {
+        "endpoint_class": "emulator",
+        "customer_ids": {"sd": "C0"},
+        "date": "2026-11-15",
+        "regulation": "persesjen-14-2024",
+        "addresses": pl.DataFrame(schema=ADDRESSES),
+        "orgunits": {"sd": set()},
+        "kabkota_names": {"036400": "Kota Tegal"},
+        "guards": Guards(),
+        "naming_key": NAMING_KEY,
+    }
+    return PlanContext(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_every_action_has_a_lane_and_a_class():
+    """A new action cannot be forgotten in the order or the classes."""
+    assert set(LANE) == set(Action)
+    assert set(STEP_CLASS) == set(Action)
+    assert len(set(LANE.values())) == len(LANE)
+
+
+def test_units_come_before_the_accounts_that_live_in_them():
+    """Missing units are created once each, parents first, and before any account."""
+    plan = build_plan([part([proposal(1), proposal(2)])], context(orgunits={"sd": {"/jawa tengah"}}), {})
+    assert plan.steps["action"].to_list() == ["create-orgunit", "create-orgunit", "create", "create"]
+    assert plan.steps["ou_path"].to_list()[:2] == ["/Jawa Tengah/Kota Tegal", "/Jawa Tengah/Kota Tegal/Siswa"]
+    assert plan.steps["step"].to_list() == [0, 1, 2, 3]
+    assert plan.steps.schema == STEP
+
+
+def test_creations_get_an_address_and_a_marker():
+    """The address is the user ID in the role's domain; the marker names key and jenjang."""
+    plan = build_plan([part([proposal(255)])], context(), {})
+    created = plan.steps.filter(pl.col("action") == "create").row(0, named=True)
+    assert created["address"].startswith("sri.wahyuni")
+    assert created["address"].endswith("@sd.belajar.id")
+    assert created["marker"] == "000000000000000000000000000000ff.sd"
+
+
+def test_a_rename_keeps_the_user_id_and_other_changes_write_no_address():
+    """A promotion changes the domain only; an update of a name leaves the address alone."""
+    rows = [
+        proposal(1, Action.PROMOTE, domain="admin.sd.belajar.id"),
+        proposal(2, Action.UPDATE, given_name="Sri", family_name="Wahyuni"),
+    ]
+    plan = build_plan([part(rows)], context(), {})
+    assert plan.steps["address"].to_list() == ["user1@admin.sd.belajar.id", None]
+
+
+def test_a_slice_over_its_share_is_held_and_the_rest_goes_on():
+    """40 suspensions of 100 accounts trip the kota's guard; the creation beside them stays free."""
+    rows = [proposal(n, Action.SUSPEND, suspended=True) for n in range(40)] + [proposal(99)]
+    plan = build_plan([part(rows, base=100)], context(), {})
+    assert plan.held == 40
+    assert plan.facts.counts["sd"]["held"] == 40
+    assert plan.steps.filter(pl.col("held_by").is_null())["action"].unique().sort().to_list() == [
+        "create",
+        "create-orgunit",
+    ]
+    (finding,) = plan.facts.findings
+    assert (finding.scope, finding.name, finding.count, finding.base) == ("kabkota:036400", "Kota Tegal", 40, 100)
+
+
+def test_the_tenant_guard_looks_at_what_the_finer_guard_left():
+    """Suspensions already held in their kota do not count against the tenant."""
+    guards = Guards(
+        suspensions_per_kabkota=Ceiling(share_max=0.05, count_max=1_000),
+        suspensions_per_tenant=Ceiling(share_max=1, count_max=30),
+    )
+    bad = [proposal(n, Action.SUSPEND, suspended=True) for n in range(40)]
+    few = [proposal(100 + n, Action.SUSPEND, suspended=True, kode_kabkota="036500") for n in range(25)]
+    rows = pl.DataFrame(bad + few, schema=PROPOSAL)
+    bases = pl.DataFrame(
+        [
+            {"tenant": "sd", "kode_kabkota": "036400", "count": 100},
+            {"tenant": "sd", "kode_kabkota": "036500", "count": 10_000},
+        ],
+        schema=BASE,
+    )
+    held, findings = hold_suspensions(rows, bases, guards, {})
+    assert [finding.scope for finding in findings] == ["kabkota:036400"]
+    assert held["held_by"].count() == 40
+    more = pl.concat(
+        [
+            rows,
+            pl.DataFrame([proposal(200 + n, Action.SUSPEND, kode_kabkota="036500") for n in range(9)], schema=PROPOSAL),
+        ]
+    )
+    _, findings = hold_suspensions(more, bases, guards, {})
+    assert [finding.scope for finding in findings] == ["kabkota:036400", "tenant:sd"]
+
+
+@given(
+    suspensions=st.integers(0, 200),
+    base=st.integers(0, 400),
+    share=st.floats(0, 1),
+    count=st.integers(0, 200),
+    floor=st.integers(0, 50),
+)
+@settings(max_examples=200, deadline=None)
+def test_no_free_suspensions_pass_a_ceiling(suspensions, base, share, count, floor):
+    """Whatever the numbers, what a guard lets through is within its count, and within its share above the floor."""
+    ceiling = Ceiling(share_max=share, count_max=count, count_min=floor)
+    rows = pl.DataFrame([proposal(n, Action.SUSPEND) for n in range(suspensions)], schema=PROPOSAL)
+    bases = pl.DataFrame([{"tenant": "sd", "kode_kabkota": "036400", "count": base}], schema=BASE)
+    guards = Guards(suspensions_per_kabkota=ceiling, suspensions_per_tenant=Ceiling(share_max=1, count_max=10**6))
+    held, findings = hold_suspensions(rows, bases, guards, {})
+    free = held["held_by"].null_count()
+    assert free in {0, suspensions}
+    assert free <= count
+    assert free < max(floor, 1) or free <= share * base
+    assert bool(findings) == (free < suspensions)
+
+
+def test_a_plan_read_back_is_the_plan_written(tmp_path):
+    """Writing and reading changes neither content nor digest."""
+    plan = build_plan([part([proposal(1), proposal(2, Action.SUSPEND, suspended=True)])], context(), {"extract": {}})
+    write_plan(tmp_path / "plan", plan)
+    again = read_plan(tmp_path / "plan")
+    assert again.digest == plan.digest
+    assert again.steps.equals(plan.steps)
+    assert again.facts == plan.facts
+
+
+def test_a_plan_changed_on_disk_is_refused(tmp_path):
+    """Another target id in one step is noticed before anything is applied."""
+    plan = build_plan([part([proposal(1, Action.SUSPEND, suspended=True)])], context(), {})
+    write_plan(tmp_path, plan)
+    plan.steps.with_columns(target_id=pl.lit("another child")).write_parquet(tmp_path / "steps.parquet")
+    with pytest.raises(PlanError, match="changed after it was made"):
+        read_plan(tmp_path)
+
+
+def test_a_truncated_plan_is_refused(tmp_path):
+    """Half a file is no plan."""
+    write_plan(tmp_path, build_plan([part([proposal(1)])], context(), {}))
+    path = tmp_path / "steps.parquet"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(PlanError, match="cannot be read"):
+        read_plan(tmp_path)
+
+
+@given(st.permutations(range(30)), st.integers(1, 8))
+@settings(max_examples=30, deadline=None)
+def test_order_and_parts_do_not_change_a_plan(order, cuts):
+    """Shuffled proposals in any number of parts give one digest."""
+    rows = [proposal(n, Action.CREATE if n % 3 else Action.SUSPEND) for n in range(30)]
+    tally = part([]).tallies
+    shuffled = [rows[n] for n in order]
+    parts = [
+        PartChanges(
+            pl.DataFrame(shuffled[cut::cuts], schema=PROPOSAL),
+            tally.clear() if cut else tally,
+            pl.DataFrame(schema=BASE),
+        )
+        for cut in range(cuts)
+    ]
+    whole = PartChanges(pl.DataFrame(rows, schema=PROPOSAL), tally, pl.DataFrame(schema=BASE))
+    assert build_plan(parts, context(), {}).digest == build_plan([whole], context(), {}).digest
+
+
+def test_the_digest_tells_null_from_empty_and_neighbours_apart():
+    """Lengths in the canonical form keep values from running into each other."""
+    facts = PlanFacts("emulator", {}, "2026-11-15", "x", {}, {})
+    rows = [
+        {"given_name": "a", "family_name": ""},
+        {"given_name": "a", "family_name": None},
+        {"given_name": "", "family_name": "a"},
+        {"given_name": "a1:b", "family_name": None},
+        {"given_name": "a", "family_name": "b"},
+    ]
+    digests = {plan_digest(pl.DataFrame([dict.fromkeys(STEP) | row], schema=STEP), facts) for row in rows}
+    assert len(digests) == len(rows)
+
+
+def test_an_empty_plan_says_so():
+    """A converged directory gives no steps and only no-ops."""
+    plan = build_plan([part([])], context(), {})
+    assert plan.runnable == plan.held == 0
+    assert plan.count("no-op") == 5
+    assert isinstance(plan, Plan)

@@ -1,0 +1,209 @@
+"""Reconciling one part: what becomes of every pair of desired and observed account."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from belajarid_recon.reconcile import reconcile_part
+from belajarid_recon.schemas import DESIRED, OBSERVED, Standing
+
+NOBODY = pl.Series([], dtype=pl.Binary)
+
+
+def key(number: int) -> bytes:
+    """Account key of the synthetic person `number` in sd."""
+    return number.to_bytes(16, "big") + b"\x01"
+
+
+def desired(number: int, **changes: object) -> dict[str, object]:
+    """An active pupil."""
+    return {
+        "account_key": key(number),
+        "person_id": number.to_bytes(16, "big"),
+        "jenjang": "sd",
+        "role": "pupil",
+        "standing": Standing.ACTIVE.value,
+        "reason": "pupil",
+        "kode_kabkota": "036400",
+        "nama": "Budi Santoso",
+        "domain": "sd.belajar.id",
+        "accepted_domains": [],
+        "given_name": "Budi",
+        "family_name": "Santoso",
+        "ou_path": "/Jawa Tengah/Kota Tegal/Siswa",
+        "npsn": "20328765",
+        "listed": False,
+        "suspended": False,
+    } | changes
+
+
+def observed(number: int, **changes: object) -> dict[str, object]:
+    """The account that agrees with `desired(number)`."""
+    return {
+        "account_key": key(number),
+        "tenant": "sd",
+        "id": f"id-{number}",
+        "user_id": f"budi.santoso{number:04}",
+        "domain": "sd.belajar.id",
+        "given_name": "Budi",
+        "family_name": "Santoso",
+        "ou_path": "/Jawa Tengah/Kota Tegal/Siswa",
+        "npsn": "20328765",
+        "listed": False,
+        "suspended": False,
+        "is_admin": False,
+        "read_at": None,
+    } | changes
+
+
+def changes(wanted, seen, ours=NOBODY):
+    """Reconcile these rows."""
+    return reconcile_part(
+        pl.DataFrame(wanted, schema=DESIRED),
+        pl.DataFrame(seen, schema=OBSERVED),
+        suspended_by_us=ours,
+        seed=7,
+        threads=1,
+    )
+
+
+def only(result):
+    """The one proposal there is."""
+    assert result.proposals.height == 1
+    return result.proposals.row(0, named=True)
+
+
+def tally(result, name):
+    """The count under a name."""
+    return result.tallies.filter(pl.col("name") == name)["count"].sum()
+
+
+def test_agreement_is_a_no_op():
+    """Equal rows give no step and are counted."""
+    result = changes([desired(1), desired(2)], [observed(2), observed(1)])
+    assert result.proposals.is_empty()
+    assert tally(result, "no-op") == 2
+
+
+def test_a_missing_account_is_created_with_every_attribute():
+    """A creation carries all that is written and the name the user ID is made from."""
+    row = only(changes([desired(1)], []))
+    assert row["action"] == "create"
+    assert (row["nama"], row["domain"], row["npsn"], row["target_id"]) == (
+        "Budi Santoso",
+        "sd.belajar.id",
+        "20328765",
+        None,
+    )
+
+
+def test_only_differing_attributes_are_written():
+    """A move of school writes the NPSN and nothing else, and remembers what stood there."""
+    row = only(changes([desired(1, npsn="20399999")], [observed(1)]))
+    assert row["action"] == "move"
+    assert row["npsn"] == "20399999"
+    assert [row[name] for name in ("domain", "given_name", "family_name", "ou_path", "listed", "suspended")] == [
+        None
+    ] * 6
+    assert row["before"] == '{"npsn":"20328765"}'
+
+
+def test_both_names_go_together():
+    """The directory replaces the name object whole, so one changed word writes both."""
+    row = only(changes([desired(1, given_name='Bu"di')], [observed(1)]))
+    assert (row["action"], row["given_name"], row["family_name"]) == ("update", 'Bu"di', "Santoso")
+    assert row["before"] == '{"given_name":"Budi"}'
+
+
+def test_role_changes_are_promotions_and_demotions():
+    """The local part stays; the domain tells the direction; everything else goes into the same call."""
+    guru = {"domain": "guru.sd.belajar.id", "ou_path": "/Jawa Tengah/Kota Tegal/Guru", "listed": True}
+    admin = {"domain": "admin.sd.belajar.id", "ou_path": "/Jawa Tengah/Kota Tegal/Admin", "listed": True}
+    up = only(changes([desired(1, **admin)], [observed(1, **guru)]))
+    assert (up["action"], up["domain"], up["ou_path"], up["user_id"]) == (
+        "promote",
+        "admin.sd.belajar.id",
+        "/Jawa Tengah/Kota Tegal/Admin",
+        "budi.santoso0001",
+    )
+    assert only(changes([desired(1, **guru)], [observed(1, **admin)]))["action"] == "demote"
+
+
+def test_an_accepted_older_domain_stays():
+    """An educator who already has the 2021 form of a domain is not renamed; a new one gets today's."""
+    today = desired(1, domain="guru.kesetaraan.belajar.id", accepted_domains=["pendidik.kesetaraan.belajar.id"])
+    kept = changes([today], [observed(1, domain="pendidik.kesetaraan.belajar.id")])
+    assert kept.proposals.is_empty()
+    assert only(changes([today], []))["domain"] == "guru.kesetaraan.belajar.id"
+
+
+def test_a_leaver_is_suspended_once():
+    """An exit code suspends a live account and leaves a suspended one alone."""
+    left = desired(1, standing=Standing.LEAVER.value, reason="left-graduated", domain=None, given_name=None)
+    row = only(changes([left], [observed(1)]))
+    assert (row["action"], row["reason"], row["suspended"]) == ("suspend", "left-graduated", True)
+    again = changes([left], [observed(1, suspended=True)])
+    assert again.proposals.is_empty()
+    assert tally(again, "already-suspended") == 1
+
+
+def test_absence_is_not_departure():
+    """An account whose person the register no longer mentions gets a reason and no step."""
+    result = changes([], [observed(1)])
+    assert result.proposals.is_empty()
+    assert tally(result, "absent-from-register") == 1
+
+
+def test_a_person_without_eligibility_keeps_the_account():
+    """Losing a class is no exit: the reason is the register's, and there is no step."""
+    result = changes([desired(1, standing=Standing.INELIGIBLE.value, reason="no-class")], [observed(1)])
+    assert result.proposals.is_empty()
+    assert tally(result, "no-class") == 1
+
+
+def test_only_our_own_suspensions_are_lifted():
+    """Somebody else's suspension stays; ours is restored when the person is back."""
+    theirs = changes([desired(1)], [observed(1, suspended=True)])
+    assert theirs.proposals.is_empty()
+    assert tally(theirs, "suspended-by-other") == 1
+    row = only(changes([desired(1)], [observed(1, suspended=True)], ours=pl.Series([key(1)], dtype=pl.Binary)))
+    assert (row["action"], row["suspended"]) == ("restore", False)
+
+
+def test_a_foreign_suspension_does_not_stop_other_changes():
+    """The name of a suspended account still follows the register."""
+    row = only(changes([desired(1, given_name="Budiman")], [observed(1, suspended=True)]))
+    assert (row["action"], row["given_name"], row["suspended"]) == ("update", "Budiman", None)
+
+
+def test_administrators_are_never_touched():
+    """Neither a change nor an exit code reaches an account with console rights."""
+    result = changes([desired(1, npsn="20399999")], [observed(1, is_admin=True)])
+    assert result.proposals.is_empty()
+    left = changes([desired(1, standing=Standing.LEAVER.value, reason="left-retired")], [observed(1, is_admin=True)])
+    assert left.proposals.is_empty()
+    assert tally(result, "administrator-untouched") == tally(left, "administrator-untouched") == 1
+
+
+def test_two_accounts_with_one_marker_get_no_step():
+    """Doubt is for a person to settle: neither account is changed, and the finding is counted."""
+    result = changes([desired(1, npsn="20399999")], [observed(1), observed(1, id="id-other")])
+    assert result.proposals.is_empty()
+    assert tally(result, "marker-on-two-accounts") == 1
+
+
+def test_everybody_is_counted_once():
+    """Proposals, no-ops and reasons together are all desired rows and all observed strangers."""
+    wanted = [desired(n) for n in range(10)] + [
+        desired(20, standing=Standing.LEAVER.value, reason="left-retired"),
+        desired(21, standing=Standing.INELIGIBLE.value, reason="no-class"),
+    ]
+    seen = [observed(n, npsn="1" if n == 3 else "20328765") for n in range(5)] + [observed(20), observed(77)]
+    result = changes(wanted, seen)
+    assert result.proposals.height + result.tallies["count"].sum() == len(wanted) + 1
+
+
+def test_bases_count_live_accounts_by_kota():
+    """The base of a share is what could be suspended: accounts that are not suspended yet."""
+    result = changes([desired(1), desired(2)], [observed(1), observed(2, suspended=True), observed(9)])
+    assert sorted(result.bases.rows(), key=str) == [("sd", "036400", 1), ("sd", None, 1)]

@@ -34,7 +34,9 @@ def load_credentials(path: Path, *, world: World, subject: str | None) -> servic
     refuse_readable_by_others(path, what=what)
     try:
         key = orjson.loads(path.read_bytes()[: CREDENTIALS_BYTES_MAX + 1])
-        credentials = service_account.Credentials.from_service_account_info(key, scopes=SCOPES, subject=subject)
+        credentials: service_account.Credentials = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]  # google-auth is typed in part
+            key, scopes=SCOPES, subject=subject
+        )
     except (OSError, ValueError, TypeError, AttributeError, google.auth.exceptions.GoogleAuthError):
         # The parser's own words may quote the file, so they are not passed on.
         raise SettingsError(
@@ -48,7 +50,7 @@ def load_credentials(path: Path, *, world: World, subject: str | None) -> servic
     return credentials
 
 
-class _TokenAnswer(google.auth.transport.Response):  # type: ignore[misc]  # google-auth ships no types
+class _TokenAnswer(google.auth.transport.Response):
     """An answer as google-auth reads it."""
 
     def __init__(self, status: int, headers: Mapping[str, str], content: bytes) -> None:
@@ -74,7 +76,7 @@ class _TransientTokenError(Exception):
     """The token endpoint did not answer, or asked for patience."""
 
 
-class _TokenRequest(google.auth.transport.Request):  # type: ignore[misc]  # google-auth ships no types
+class _TokenRequest(google.auth.transport.Request):
     """google-auth's way out: the tenant's own wire, so that a token request obeys the same locks as any other."""
 
     def __init__(self, wire: Wire) -> None:
@@ -86,6 +88,7 @@ class _TokenRequest(google.auth.transport.Request):  # type: ignore[misc]  # goo
         method: str = "GET",
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,  # noqa: ARG002 - the wire has its own
         **_: Any,  # noqa: ANN401 - google-auth's own convention
     ) -> _TokenAnswer:
         """Send once. Raises _TransientTokenError past google-auth's own retries, which would sleep on the machine's clock."""
@@ -130,7 +133,7 @@ class TokenKeeper:
         """Fetch a token, with patience for a token endpoint that is busy. The lock is held."""
         for attempt in range(TOKEN_ATTEMPTS):
             try:
-                self._credentials.refresh(self._request)
+                self._credentials.refresh(self._request)  # type: ignore[no-untyped-call]  # google-auth is typed in part
             except _TransientTokenError as error:
                 last = str(error)
             except google.auth.exceptions.GoogleAuthError:

@@ -131,7 +131,9 @@ class World:
         )
 
 
-_ONE_WORLD = "the emulator is reached on loopback, Google on its own hosts, and never the one with the other's credentials"
+_ONE_WORLD = (
+    "the emulator is reached on loopback, Google on its own hosts, and never the one with the other's credentials"
+)
 
 
 class _DeadlineSocket(socket.socket):
@@ -166,6 +168,12 @@ def _remaining(ends: float) -> float | None:
     return remaining
 
 
+def _end_at(connection: socket.socket | None, ends: float) -> None:
+    """Give an open socket its instant; one that opens later gets it when it does."""
+    if isinstance(connection, _DeadlineSocket | _DeadlineTlsSocket):
+        connection.ends = ends
+
+
 class _LoopbackConnection(HTTPConnection):
     """A connection to a literal loopback address: no name is ever looked up. One request leaves in one piece."""
 
@@ -191,9 +199,9 @@ class _LoopbackConnection(HTTPConnection):
 
     def connect(self) -> None:
         super().connect()
-        self.sock.ends = self._ends  # type: ignore[attr-defined]  # _new_conn made it
+        _end_at(self.sock, self._ends)
 
-    def request(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]  # noqa: ANN401
+    def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the base class's own signature
         """Write head and body with one call: half the packets, and half the wake-ups of the server."""
         self._ends = time.monotonic() + self._total_seconds
         self._held = bytearray()
@@ -201,8 +209,7 @@ class _LoopbackConnection(HTTPConnection):
             super().request(*args, **kwargs)
         finally:
             message, self._held = self._held, None
-        if self.sock is not None:
-            self.sock.ends = self._ends  # type: ignore[attr-defined]
+        _end_at(self.sock, self._ends)
         super().send(bytes(message))
 
     def send(self, data: Any) -> None:  # noqa: ANN401 - the base class's own signature
@@ -225,11 +232,11 @@ class _GoogleConnection(HTTPSConnection):
         super().__init__(*args, **kwargs)
         self._total_seconds = total_seconds
 
-    def request(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]  # noqa: ANN401
+    def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the base class's own signature
         """Set the instant, then write as the base class does."""
         if self.sock is None:
             self.connect()
-        self.sock.ends = time.monotonic() + self._total_seconds  # type: ignore[attr-defined]
+        _end_at(self.sock, time.monotonic() + self._total_seconds)
         super().request(*args, **kwargs)
 
 
@@ -384,7 +391,9 @@ def refuse_denied(method: str, target: str, headers: Mapping[str, str]) -> None:
     if refused is None and any(name.lower() in _OVERRIDE_HEADERS for name in headers):
         refused = "a method override"
     if refused is not None:
-        raise DirectoryError(f"the transport refuses this request: {refused}", hint="no part of this program may send it")
+        raise DirectoryError(
+            f"the transport refuses this request: {refused}", hint="no part of this program may send it"
+        )
 
 
 class Transport:
@@ -400,7 +409,10 @@ class Transport:
         return self.wire.world.api
 
     def send(
-        self, request: Request, *, again_if_refused: bool = False  # fmt: skip
+        self,
+        request: Request,
+        *,
+        again_if_refused: bool = False,
     ) -> Answer:
         """Send with the tenant's token; a 401 renews the token, and with `again_if_refused` sends once more.
 
@@ -418,7 +430,7 @@ class Transport:
                 answer = self.wire.send(route, request.body, {**request.headers, "authorization": f"Bearer {token}"})
         return answer
 
-    def request(
+    def request(  # noqa: PLR0913, PLR0917 - the signature google-api-python-client calls
         self,
         uri: str,
         method: str = "GET",

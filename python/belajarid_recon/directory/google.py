@@ -1,0 +1,372 @@
+"""The Google implementation of a directory, one tenant each.
+
+google-api-python-client builds every request, from the discovery document it ships; the transport sends it, once. The client's own
+`execute()` is not used: it would parse with the slower JSON reader and hide the status. What an answer to a write means is
+decided here and nowhere else, after Google's error model (developers.google.com/workspace/admin/directory/v1/limits and the codes
+other provisioners have met).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from googleapiclient.discovery import build
+from googleapiclient.model import JsonModel
+
+from belajarid_recon.components import Clock, Randomness
+from belajarid_recon.directory.interface import Account, Page, Reply, StaleTokenError, Verdict
+from belajarid_recon.directory.quotas import RETRY_AFTER_SECONDS_MAX, Limited, Pacer
+from belajarid_recon.directory.transport import Answer, NoAnswerError, Request, Transport
+from belajarid_recon.errors import DirectoryError
+from belajarid_recon.schemas import Jenjang
+
+PAGE_ACCOUNTS = 500
+READ_ATTEMPTS = 8
+"""With pauses of 1, 2, 4 … 64 s: about two minutes. Google's own recipe ends after half a minute and says longer is fine."""
+BACKOFF_SECONDS_MAX = 64.0
+SEARCH_PAGES_MAX = 4
+ORGUNIT_FORBIDDEN = "#+/\\"
+"""`/` cuts a path. `#` and `+` are not escaped by the client inside `{+orgUnitPath}`: a request would act on another unit."""
+UNREADABLE = "unreadable"
+ECHO_DIFFERS = "echo-differs"
+
+_LIST_FIELDS = (
+    "nextPageToken,users(id,primaryEmail,aliases,nonEditableAliases,name(givenName,familyName),orgUnitPath,"
+    "organizations(costCenter,primary),externalIds,includeInGlobalAddressList,suspended,isAdmin,isDelegatedAdmin)"
+)
+"""What a snapshot reads: birth dates, phones and recovery addresses stay where they are."""
+
+_REASON = re.compile(r"[A-Za-z][A-Za-z_-]{0,63}")
+_QUOTA_REASONS = frozenset(
+    {"userRateLimitExceeded", "rateLimitExceeded", "quotaExceeded", "dailyLimitExceeded", "RESOURCE_EXHAUSTED"}
+)
+_QUOTA_PHRASES = (b"request rate higher than configured", b"quota exceeded", b"rate limit exceeded")
+"""Some throttled answers are plain text or HTML (GAM, checkGAPIError)."""
+_RIGHTS_REASONS = frozenset(
+    {
+        "forbidden",
+        "domainCannotUseApis",
+        "insufficientPermissions",
+        "accessNotConfigured",
+        "authError",
+        "PERMISSION_DENIED",
+    }
+)
+_STALE_TOKEN_STATUSES = frozenset({400, 410})
+
+
+class _FastJson(JsonModel):  # type: ignore[misc]  # the client ships no types
+    """The client's JSON model, writing bodies with orjson."""
+
+    def serialize(self, body_value: Any) -> bytes:  # noqa: ANN401 - any JSON value
+        """Return the body's bytes."""
+        return orjson.dumps(body_value)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """What one tenant's calls need beside their transport."""
+
+    tenant: Jenjang
+    customer: str
+    """The customer id of the settings, used in paths; `customer_id()` asks the server."""
+    pacer: Pacer
+    clock: Clock
+    randomness: Randomness
+
+
+class GoogleDirectory:
+    """One tenant. Shared by threads: requests are built from an immutable document, and the transport locks for itself."""
+
+    def __init__(self, transport: Transport, lane: Lane) -> None:
+        self._transport = transport
+        self._lane = lane
+        service = build(
+            "admin",
+            "directory_v1",
+            http=transport,
+            model=_FastJson(),
+            static_discovery=True,
+            cache_discovery=False,
+            client_options={"api_endpoint": transport.base},
+        )
+        # Each of these costs a millisecond to make and nothing to keep.
+        self._users = service.users()
+        self._orgunits = service.orgunits()
+        self._domains = service.domains()
+        self._customers = service.customers()
+
+    @property
+    def tenant(self) -> str:
+        """The jenjang this tenant serves."""
+        return self._lane.tenant
+
+    def customer_id(self) -> str:
+        """The customer id the server says these credentials belong to."""
+        return str(self._read(self._customers.get(customerKey="my_customer")).get("id", ""))
+
+    def domains(self) -> list[str]:
+        """Every domain of the customer, lower case, sorted."""
+        answer = self._read(self._domains.list(customer=self._lane.customer))
+        return sorted(str(domain["domainName"]).lower() for domain in answer.get("domains", ()))
+
+    def list_accounts(self, domain: str, token: str | None, *, deleted: bool = False) -> Page:
+        """One page (500) of the accounts whose primary address is in `domain`, unfiltered. Raises StaleTokenError."""
+        options = {"showDeleted": "true"} if deleted else {}
+        request = self._users.list(
+            domain=domain, maxResults=PAGE_ACCOUNTS, pageToken=token, fields=_LIST_FIELDS, **options
+        )
+        answer = self._ask(request)
+        if token is not None and answer.status in _STALE_TOKEN_STATUSES:
+            raise StaleTokenError(f"the list of accounts must start again: {domain}")
+        page = self._document(answer)
+        return Page(page.get("users", []), page.get("nextPageToken"))
+
+    def get_account(self, key: str) -> Account | None:
+        """The account with this immutable id, address or alias; None where the server answers 404."""
+        answer = self._ask(self._users.get(userKey=key))
+        if answer.status == 404:
+            return None
+        account = self._document(answer)
+        if "@" not in key and account.get("id") != key:
+            raise DirectoryError("the directory answered for another account than the one that was asked for")
+        return account
+
+    def find_by_marker(self, marker: str) -> list[dict[str, Any]]:
+        """Accounts whose externalIds carry `marker`, by the directory's search, which lags by up to 36 hours.
+
+        What the search returns is checked here: it also matches values that only begin like the marker.
+        """
+        found: list[dict[str, Any]] = []
+        token = None
+        for _ in range(SEARCH_PAGES_MAX):
+            request = self._users.list(
+                customer=self._lane.customer, query=f"externalId={marker}", maxResults=PAGE_ACCOUNTS, pageToken=token
+            )
+            page = self._read(request)
+            found += [account for account in page.get("users", ()) if carries_marker(account, marker)]
+            token = page.get("nextPageToken")
+            if token is None:
+                return found
+        raise DirectoryError(f"the search for one marker does not end: {SEARCH_PAGES_MAX * PAGE_ACCOUNTS} accounts")
+
+    def orgunit_paths(self) -> set[str]:
+        """Paths of every organisational unit below the root."""
+        answer = self._read(self._orgunits.list(customerId=self._lane.customer, type="all"))
+        return {str(unit["orgUnitPath"]) for unit in answer.get("organizationUnits", ())}
+
+    def insert_account(self, body: Mapping[str, Any]) -> Reply:
+        """users.insert, sent once. DONE needs the answer to carry the address and the marker that were sent."""
+        address = str(body["primaryEmail"]).lower()
+        domain = address.partition("@")[2]
+        self._lane.pacer.wait_for_creation(domain)
+        sent = self._write(self._users.insert(body=body))
+        if isinstance(sent, Reply):
+            return sent
+        reply = _classified(sent, lambda account: _same_account(account, body, address))
+        self._slow_down(reply, Limited.CREATIONS, domain)
+        return reply
+
+    def update_account(self, account_id: str, body: Mapping[str, Any]) -> Reply:
+        """users.update by immutable id, sent once; fields that are absent stay as they are."""
+        if "@" in account_id:
+            raise DirectoryError("an account is changed by its immutable id only: an address was given")
+        self._lane.pacer.wait_for_call()
+        sent = self._write(self._users.update(userKey=account_id, body=body))
+        if isinstance(sent, Reply):
+            return sent
+        if sent.status == 404 or (sent.status == 412 and _reason(sent) != "limitExceeded"):
+            return Reply(Verdict.NOT_READY, sent.status, _reason(sent), retry_after_seconds=_retry_after(sent))
+        reply = _classified(sent, lambda account: account.get("id") == account_id)
+        self._slow_down(reply, Limited.CALLS)
+        return reply
+
+    def insert_orgunit(self, parent_path: str, name: str) -> Reply:
+        """orgunits.insert, sent once. A 401 is ambiguous here: the unit may have been made all the same."""
+        if not name or any(character in name for character in ORGUNIT_FORBIDDEN):
+            raise DirectoryError(f"no such name for an organisational unit: {name}", hint="# + / \\ are not allowed")
+        self._lane.pacer.wait_for_orgunit_write()
+        body = {"name": name, "parentOrgUnitPath": parent_path}
+        sent = self._write(self._orgunits.insert(customerId=self._lane.customer, body=body), again_if_refused=False)
+        if isinstance(sent, Reply):
+            return sent
+        if sent.status == 401:
+            return Reply(Verdict.AMBIGUOUS, sent.status, _reason(sent))
+        path = f"{parent_path.rstrip('/')}/{name}".lower()
+        reply = _classified(sent, lambda unit: str(unit.get("orgUnitPath", "")).lower() == path)
+        self._slow_down(reply, Limited.ORGUNIT_WRITES)
+        return reply
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._transport.close()
+
+    def _write(self, built: Any, *, again_if_refused: bool = True) -> Answer | Reply:  # noqa: ANN401 - HttpRequest, untyped
+        """Send a built write once: its answer, or the reply that stands for none."""
+        try:
+            return self._transport.send(_request(built), again_if_refused=again_if_refused)
+        except NoAnswerError as error:
+            return Reply(Verdict.AMBIGUOUS, None, str(error.lost))
+
+    def _slow_down(self, reply: Reply, limited: Limited, domain: str = "") -> None:
+        """Tell the pacer about a throttled reply. A rate of calls was passed unless the reason says otherwise."""
+        if reply.verdict is not Verdict.THROTTLED:
+            return
+        if limited is not Limited.CALLS and reply.reason != "quotaExceeded":
+            limited = Limited.CALLS
+        self._lane.pacer.throttled(limited, domain=domain, retry_after=reply.retry_after_seconds)
+
+    def _read(self, built: Any) -> dict[str, Any]:  # noqa: ANN401 - HttpRequest, untyped
+        """Send a read until it is answered, and return its document."""
+        return self._document(self._ask(built))
+
+    def _ask(self, built: Any) -> Answer:  # noqa: ANN401 - HttpRequest, untyped
+        """Send a read until the server has an answer to it; the patience is bounded.
+
+        Tried again: no answer, 5xx, 429, 409, 412, a quota's 403, and a 2xx that is no JSON object. Raises DirectoryError.
+        """
+        request = _request(built)
+        why = ""
+        for attempt in range(READ_ATTEMPTS):
+            self._lane.pacer.wait_for_call()
+            retry_after = None
+            try:
+                answer = self._transport.send(request, again_if_refused=True)
+            except NoAnswerError as error:
+                why = str(error.lost)
+            else:
+                if not _is_transient(answer):
+                    return answer
+                why, retry_after = f"status {answer.status}, {_reason(answer)}", _retry_after(answer)
+                if answer.status in {403, 429}:
+                    self._lane.pacer.throttled(Limited.CALLS, retry_after=retry_after)
+            if attempt + 1 < READ_ATTEMPTS:
+                self._pause(attempt, retry_after)
+        raise DirectoryError(
+            f"the directory of tenant {self.tenant} does not answer: {why}", hint="try again later; nothing was changed"
+        )
+
+    def _pause(self, attempt: int, retry_after: float | None) -> None:
+        """Sleep 1, 2, 4 … seconds and up to one more, or as long as the server asked for."""
+        jitter = int.from_bytes(self._lane.randomness.bytes(2), "big") / 65_536
+        backoff = min(BACKOFF_SECONDS_MAX, 2.0**attempt)
+        self._lane.clock.sleep((backoff if retry_after is None else retry_after) + jitter)
+
+    def _document(self, answer: Answer) -> dict[str, Any]:
+        """The body of a 2xx. Raises DirectoryError for every other status."""
+        if 200 <= answer.status < 300:
+            document = _json_object(answer.content)
+            if document is not None:
+                return document
+        _stop_without_rights(answer)
+        raise DirectoryError(
+            f"the directory of tenant {self.tenant} refuses a read: status {answer.status}, {_reason(answer)}",
+            hint="the reason is Google's word for it; see its Directory API error pages",
+        )
+
+
+def carries_marker(account: Account, marker: str) -> bool:
+    """Whether the account's externalIds hold exactly this marker of ours."""
+    return any(
+        entry.get("value") == marker and entry.get("customType") == "recon" and entry.get("type") == "custom"
+        for entry in account.get("externalIds") or ()
+    )
+
+
+def _request(built: Any) -> Request:  # noqa: ANN401 - HttpRequest, untyped
+    return Request(built.method, built.uri, built.body, built.headers)
+
+
+def _same_account(account: Account, body: Mapping[str, Any], address: str) -> bool:
+    """Whether an insert's answer is about the account that was asked for."""
+    if str(account.get("primaryEmail", "")).lower() != address or not account.get("id"):
+        return False
+    return all(
+        carries_marker(account, str(entry["value"]))
+        for entry in body.get("externalIds", ())
+        if entry.get("customType") == "recon"
+    )
+
+
+def _classified(answer: Answer, echoes: Any) -> Reply:  # noqa: ANN401 - a predicate on the answer's document
+    """What an answer to a write means. `echoes` says whether a 2xx document is about what was asked.
+
+    Raises DirectoryError for 401 and for a 403 that speaks of rights or set-up: no step can go on, and this one was not carried out.
+    """
+    status = answer.status
+    if status in {200, 201}:
+        document = _json_object(answer.content)
+        if document is None:
+            return Reply(Verdict.AMBIGUOUS, status, UNREADABLE)
+        if not echoes(document):
+            return Reply(Verdict.AMBIGUOUS, status, ECHO_DIFFERS)
+        return Reply(Verdict.DONE, status, account=document)
+    reason = _reason(answer)
+    if _is_throttled(answer):
+        return Reply(Verdict.THROTTLED, status, reason, retry_after_seconds=_retry_after(answer))
+    _stop_without_rights(answer)
+    if status < 400 or status in {408, 409} or status >= 500 or (status == 403 and reason == UNREADABLE):
+        return Reply(Verdict.AMBIGUOUS, status, reason)
+    return Reply(Verdict.REJECTED, status, reason)
+
+
+def _is_throttled(answer: Answer) -> bool:
+    return answer.status == 429 or (answer.status == 403 and _reason(answer) in _QUOTA_REASONS)
+
+
+def _is_transient(answer: Answer) -> bool:
+    """Whether a read may be answered otherwise a moment later."""
+    if 200 <= answer.status < 300:
+        return not answer.content.lstrip().startswith(b"{")
+    return answer.status >= 500 or answer.status in {408, 409, 412} or _is_throttled(answer)
+
+
+def _stop_without_rights(answer: Answer) -> None:
+    """Raise DirectoryError when the answer says that this program may not do this here at all."""
+    reason = _reason(answer)
+    if answer.status == 401:
+        raise DirectoryError(
+            "the directory does not take our token, not even a new one: status 401",
+            hint="check the service account's key and delegation; steps without an answer are settled at the next start",
+        )
+    if answer.status == 403 and reason in _RIGHTS_REASONS:
+        raise DirectoryError(
+            f"the service account may not do this: {reason}",
+            hint="check its role or delegation, the scopes, and that the API is switched on",
+        )
+
+
+def _json_object(content: bytes) -> dict[str, Any] | None:
+    with contextlib.suppress(orjson.JSONDecodeError):
+        document = orjson.loads(content)
+        if isinstance(document, dict):
+            return document
+    return None
+
+
+def _reason(answer: Answer) -> str:
+    """Google's reason word. Text of the body never gets through: what is no plain word is `unreadable`."""
+    if 200 <= answer.status < 300:
+        return ""
+    document = _json_object(answer.content)
+    if document is None:
+        text = answer.content[:4_096].lower()
+        return "quotaExceeded" if any(phrase in text for phrase in _QUOTA_PHRASES) else UNREADABLE
+    error = document.get("error")
+    if not isinstance(error, dict):
+        return UNREADABLE
+    faults = error.get("errors")
+    first = faults[0] if isinstance(faults, list) and faults and isinstance(faults[0], dict) else {}
+    word = first.get("reason") or error.get("status")
+    return word if isinstance(word, str) and _REASON.fullmatch(word) else UNREADABLE
+
+
+def _retry_after(answer: Answer) -> float | None:
+    """Seconds that Retry-After asks for, bounded. The form with a date is not one Google's APIs send, and counts as none."""
+    value = answer.headers.get("retry-after", "")
+    return min(float(value), RETRY_AFTER_SECONDS_MAX) if value.isascii() and value.isdigit() else None

@@ -11,15 +11,16 @@ A step's life, each arrow one row:
 Rows are added, never changed. Bodies are in the plan; a row holds numbers, a reason code, the account's immutable id and a
 fingerprint of the request without its password.
 
-SQLite reports neither a flipped bit nor a tail that recovery cut off, so rows carry a hash chain, and the newest
-row's number and chain are copied to a second file after each commit. Against power loss: WAL with synchronous=FULL, and the folder is synced
-after the switch to WAL, else a rollback journal that comes back from the dead undoes acknowledged rows.
+SQLite reports neither a flipped bit nor a tail that recovery cut off, so rows carry a hash chain, and the newest row's
+number and chain are copied to a second file after each commit. Against power loss: WAL with synchronous=FULL, and the
+folder is synced after the switch to WAL, else a rollback journal that comes back from the dead undoes acknowledged rows.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -107,6 +108,16 @@ class Sendings:
 _UNSETTLED, _DONE, _PARKED = 0, 1, 2
 
 
+class _Waiting:
+    """Rows of one thread that waits for them to be durable."""
+
+    __slots__ = ("events", "written")
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.events = events
+        self.written = False
+
+
 class Journal:
     """An open journal with one writer connection. `commit` may be called from any thread."""
 
@@ -115,6 +126,7 @@ class Journal:
         self._connection = connection
         self._clock = clock
         self._lock = threading.Lock()
+        self._queue: deque[_Waiting] = deque()
         self._failure: Exception | None = None
         self._n = 0
         self._chain = bytes(CHAIN_BYTES)
@@ -159,7 +171,7 @@ class Journal:
             _set_durable(connection)
             journal = cls(path, connection, clock)
             journal._replay()
-        except (apsw.Error, KeyError, ValueError, FileNotFoundError) as error:
+        except (apsw.Error, OSError, LookupError, TypeError, ValueError) as error:
             raise _damaged(path, type(error).__name__) from error
         return journal
 
@@ -189,26 +201,39 @@ class Journal:
         """
         if not events:
             return
+        waiting = _Waiting(events)
+        self._queue.append(waiting)
         with self._lock:
-            if self._failure is not None:
-                raise _unwritable(self.path) from self._failure
-            bindings, n, chain = self._bind(events)
-            try:
-                self._insert(bindings, len(events))
-                os.pwrite(self._head, _head_text(n, chain), 0)
-            except (apsw.Error, OSError) as error:
-                self._failure = error
-                raise _unwritable(self.path) from error
-            self._n, self._chain = n, chain
-            for event in events:
-                self._count(event)
+            if not waiting.written:
+                self._write_queue()
+
+    def _write_queue(self) -> None:
+        """Write what every waiting thread brought: while one sync runs, the others' rows gather for the next."""
+        if self._failure is not None:
+            raise _unwritable(self.path) from self._failure
+        group = [self._queue.popleft() for _ in range(len(self._queue))]
+        events = [event for waiting in group for event in waiting.events]
+        bindings, n, chain = self._bind(events)
+        try:
+            self._insert(bindings, len(events))
+            os.pwrite(self._head, _head_text(n, chain), 0)
+        except (apsw.Error, OSError) as error:
+            self._failure = error
+            raise _unwritable(self.path) from error
+        self._n, self._chain = n, chain
+        for event in events:
+            self._count(event)
+        for waiting in group:
+            waiting.written = True
 
     def _bind(self, events: Sequence[Event]) -> tuple[list[Any], int, bytes]:
+        """The rows of `events`, flat, and where they leave the count and the chain."""
         at = int(self._clock.now().timestamp() * 1_000)
-        n, chain, bindings = self._n, self._chain, []
+        n, chain = self._n, self._chain
+        bindings: list[Any] = []
         for event in events:
             n += 1
-            row = (n, *event, at)
+            row: tuple[Any, ...] = (n, *event, at)
             chain = _next_chain(chain, row)
             bindings += row
             bindings.append(chain)
@@ -227,12 +252,12 @@ class Journal:
     def _replay(self) -> None:
         """Check every row against the chain, and the newest against its copy outside; count as `commit` does."""
         head_n, head_chain = _read_head(self._head)
-        for n, *fields, chain in self._rows():
-            expected = _next_chain(self._chain, (n, *fields))
+        for row in self._rows():
+            n, step, attempt, state, status, reason, target_id, fingerprint, _, chain = row
+            expected = _next_chain(self._chain, row[:-1])
             if n != self._n + 1 or chain != expected:
                 raise _damaged(self.path, f"row {self._n + 1}")
             self._n, self._chain = n, expected
-            step, attempt, state, status, reason, target_id, fingerprint, _ = fields
             self._count(Event(step, attempt, EventState(state), status, reason, target_id, fingerprint))
             if n == head_n and chain != head_chain:
                 raise _damaged(self.path, f"row {n}")
@@ -244,7 +269,7 @@ class Journal:
         last = 0
         while True:
             query = f"SELECT * FROM events WHERE n > ? ORDER BY n LIMIT {ROWS_PER_READ}"  # noqa: S608 - a constant
-            rows = self._connection.execute(query, (last,)).fetchall()
+            rows: list[tuple[Any, ...]] = self._connection.execute(query, (last,)).fetchall()
             if not rows:
                 return
             yield from rows
@@ -293,7 +318,8 @@ class Journal:
     def reasons(self) -> Iterator[tuple[int, EventState, str]]:
         """Step, state and reason of every settled step that has one: parked, or done with a finding."""
         query = "SELECT step, state, reason FROM events WHERE state IN ('done', 'parked') AND reason <> '' ORDER BY n"
-        for step, state, reason in self._connection.execute(query):
+        rows: Iterator[tuple[Any, ...]] = self._connection.execute(query)
+        for step, state, reason in rows:
             yield step, EventState(state), reason
 
 
@@ -317,7 +343,7 @@ def _set_durable(connection: apsw.Connection) -> None:
 
 
 def _read_meta(path: Path, connection: apsw.Connection) -> dict[str, str]:
-    meta: dict[str, str] = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+    meta = {str(name): str(value) for name, value in connection.execute("SELECT name, value FROM meta")}
     if meta.get("format_version") != str(FORMAT_VERSION):
         raise PlanError(
             f"journal has a format this version does not read: {path}",

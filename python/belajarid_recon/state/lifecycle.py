@@ -32,7 +32,7 @@ def record_lifecycle(run: RunFolder, steps: pl.DataFrame, journal: Journal) -> N
     ]
     event = pl.when(pl.col("suspended")).then(pl.lit("suspended")).otherwise(pl.lit("restored"))
     segment = changes.filter(pl.Series(carried_out, dtype=pl.Boolean)).select("account_key", event=event)
-    write_frame_atomically(path, segment.cast(dict(LIFECYCLE)).sort("account_key"))
+    write_frame_atomically(path, segment.cast(LIFECYCLE).sort("account_key"))
 
 
 def suspended_by_us(state: Path) -> pl.DataFrame:

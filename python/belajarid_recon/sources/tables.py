@@ -1,0 +1,95 @@
+"""Tables read whole, and batches of those too large for it; each row with its locator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from belajarid_recon.errors import InputError
+from belajarid_recon.schemas import QUARANTINE
+from belajarid_recon.sources.columns import COLUMNS, read_columns
+from belajarid_recon.sources.extract import Extract, scan_file
+
+BATCH_ROWS = 1_000_000
+"""Rows held at once while a large table is read through: about 200 MB of the widest."""
+
+ASIDE = pl.Schema({"_file": pl.Int64, "_row": pl.Int64, "column": pl.String, "reason": pl.String})
+"""Rows set aside within one table; `_file` counts in the table's list of files."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of one table: accepted so far (`frame`), set aside (`aside`), and read (`read`, their sum).
+
+    `frame` has the columns of COLUMNS in canonical types and `_file`, `_row`; `files` are the paths a locator names.
+    """
+
+    frame: pl.DataFrame
+    aside: pl.DataFrame
+    files: tuple[str, ...]
+    read: int
+
+    def set_aside(self, aside: pl.DataFrame) -> Table:
+        """The table without the rows that `aside` names (ASIDE; at most one row each)."""
+        if aside.is_empty():
+            return self
+        kept = self.frame.join(aside, on=["_file", "_row"], how="anti", maintain_order="left")
+        return Table(kept, pl.concat([self.aside, aside.cast(dict(ASIDE))]), self.files, self.read)
+
+    def quarantine(self, name: str) -> pl.DataFrame:
+        """The rows set aside as schemas.QUARANTINE."""
+        paths = pl.Series(self.files, dtype=pl.String)
+        file = self.aside["_file"]
+        return self.aside.select(
+            table=pl.lit(name), file=paths.gather(file) if len(file) else pl.lit(None, dtype=pl.String), row="_row",
+            column="column", reason="reason",
+        ).cast(dict(QUARANTINE))  # fmt: skip
+
+
+def read_table(extract: Extract, name: str) -> Table:
+    """Read one small table whole."""
+    return join_tables(list(read_batches(extract, name)))
+
+
+def join_tables(pieces: list[Table]) -> Table:
+    """Put pieces of one table together; they name the same files."""
+    return Table(
+        frame=pl.concat([piece.frame for piece in pieces], how="vertical"),
+        aside=pl.concat([piece.aside for piece in pieces], how="vertical"),
+        files=pieces[0].files,
+        read=sum(piece.read for piece in pieces),
+    )
+
+
+def read_batches(extract: Extract, name: str, *, rows_max: int = BATCH_ROWS) -> Iterator[Table]:
+    """Read one table piece by piece, at least one piece, in the order of its files and rows."""
+    files = tuple(extract.relative(name))
+    for index, path in enumerate(extract.tables[name]):
+        scan = scan_file(path).select(COLUMNS[name])
+        start = 0
+        while True:
+            raw = _collect(scan.slice(start, rows_max), path).with_columns(
+                _file=pl.lit(index, dtype=pl.Int64), _row=pl.int_range(start, start + pl.len(), dtype=pl.Int64)
+            )
+            yield canonical_table(name, raw, files)
+            start += raw.height
+            if raw.height < rows_max:
+                break
+
+
+def canonical_table(name: str, raw: pl.DataFrame, files: tuple[str, ...]) -> Table:
+    """A raw frame with `_file` and `_row` as a table in canonical types."""
+    rows = read_columns(name, raw)
+    return Table(frame=rows.frame, aside=rows.aside.cast(dict(ASIDE)), files=files, read=raw.height)
+
+
+def _collect(scan: pl.LazyFrame, path: Path) -> pl.DataFrame:
+    try:
+        return scan.collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(
+            f"a file of the extract is damaged inside: {path}", hint="copy or export it again; nothing was changed"
+        ) from error

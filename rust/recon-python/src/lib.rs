@@ -1,8 +1,22 @@
 //! Registry of the extension module `belajarid_recon._core`: it lists names and holds no logic.
+//!
+//! Signatures and documentation for callers are in `python/belajarid_recon/_core.pyi`.
+
+mod account_keys;
+mod columns;
+mod errors;
+mod markers;
+mod parse_uuids;
+
 use pyo3::prelude::*;
 
 /// The module `belajarid_recon._core`.
 #[pymodule]
-fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    m.add("__version__", env!("CARGO_PKG_VERSION"))
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("TableError", module.py().get_type::<errors::PyTableError>())?;
+    module.add_function(wrap_pyfunction!(account_keys::account_keys, module)?)?;
+    module.add_function(wrap_pyfunction!(markers::markers, module)?)?;
+    module.add_function(wrap_pyfunction!(parse_uuids::parse_uuids, module)?)?;
+    Ok(())
 }

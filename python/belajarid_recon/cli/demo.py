@@ -121,7 +121,7 @@ def _play(printer: Printer, folder: Path, people: int, seed: int) -> DemoStory:
         )
     printer.say(f"   {sum(created.rows.values()):,} rows in {len(created.rows)} tables, {_seconds(started)}")
     with EmulatorProcess(folder / "emulator", scale=TIME_SCALE) as emulator:
-        settings = _write_settings(folder, emulator)
+        settings = write_settings(folder, emulator)
         printer.say(f"[bold]2.[/bold] week 1, {FIRST_WEEK}: an empty directory at {emulator.url}")
         first = _week(printer, story, settings, week1, FIRST_WEEK)
         _expect(story, first.plan.count("create") > 0, "week 1 creates accounts")
@@ -215,7 +215,7 @@ def _close(printer: Printer, story: DemoStory, folder: Path) -> None:
     printer.record(runs=story.runs, surprises=story.surprises)
 
 
-def _write_settings(folder: Path, emulator: EmulatorProcess) -> Settings:
+def write_settings(folder: Path, emulator: EmulatorProcess) -> Settings:
     """Keys and a settings file, as an operator would have them."""
     keys = folder / "keys"
     keys.mkdir(mode=0o700, exist_ok=True)

@@ -1,0 +1,124 @@
+"""From accounts as the Directory API writes them to columns of schemas.OBSERVED, a page at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from belajarid_recon.errors import DirectoryError
+from belajarid_recon.schemas import JENJANG_CODE, OBSERVED, Jenjang
+
+MARKER_DIGITS = 32
+FINDING_MALFORMED = "malformed-marker"
+FINDING_FOREIGN = "marker-of-another-jenjang"
+FINDING_SEVERAL = "several-markers"
+
+
+def account_key_of(external_ids: Iterable[Mapping[str, Any]] | None, jenjang: Jenjang) -> tuple[bytes | None, str]:
+    """The account key that an account's marker stands for, and a finding: a word for why a marker was not taken, or nothing.
+
+    A marker is `<32 lower-case hexadecimal digits>.<jenjang>` with type custom and customType recon. One that is damaged, of another
+    jenjang, or not alone proves nothing: the account counts as unmarked, so that no plan touches it.
+    """
+    values = [
+        entry.get("value")
+        for entry in external_ids or ()
+        if entry.get("customType") == "recon" and entry.get("type") == "custom"
+    ]
+    if not values:
+        return None, ""
+    if len(values) > 1:
+        return None, FINDING_SEVERAL
+    value = values[0]
+    digits, _, named = value.partition(".") if isinstance(value, str) else ("", "", "")
+    try:
+        marker = bytes.fromhex(digits)
+    except ValueError:
+        marker = b""
+    # The round trip refuses what fromhex forgives: spaces and upper case.
+    if len(digits) != MARKER_DIGITS or marker.hex() != digits or named not in JENJANG_CODE:
+        return None, FINDING_MALFORMED
+    if named != jenjang:
+        return None, FINDING_FOREIGN
+    return marker + bytes((JENJANG_CODE[jenjang],)), ""
+
+
+def npsn_of(organizations: Iterable[Mapping[str, Any]] | None) -> str | None:
+    """The cost centre of the account's primary organisation, or of its first."""
+    first = None
+    for organization in organizations or ():
+        npsn = organization.get("costCenter")
+        if organization.get("primary") and npsn is not None:
+            return str(npsn)
+        if first is None and npsn is not None:
+            first = str(npsn)
+    return first
+
+
+class ObservedColumns:
+    """Columns that grow by a page. Lists, not rows: one dictionary an account is enough of them."""
+
+    def __init__(self, jenjang: Jenjang) -> None:
+        self._jenjang = jenjang
+        self._columns: dict[str, list[Any]] = {name: [] for name in OBSERVED}
+        self.findings: Counter[str] = Counter()
+        self.user_ids: list[str] = []
+        """Local parts in sight: primary addresses and aliases."""
+
+    def __len__(self) -> int:
+        return len(self._columns["id"])
+
+    def add(self, accounts: list[dict[str, Any]], read_at: datetime) -> None:
+        """Add one page. Raises DirectoryError when an account has no id or no address: such a list cannot be trusted."""
+        columns = self._columns
+        try:
+            addresses = [account["primaryEmail"].lower().rpartition("@") for account in accounts]
+            columns["id"] += [account["id"] for account in accounts]
+        except (KeyError, AttributeError) as error:
+            raise DirectoryError(f"a listed account has no id or no address: tenant {self._jenjang}") from error
+        columns["account_key"] += [self._key(account.get("externalIds")) for account in accounts]
+        columns["tenant"] += [str(self._jenjang)] * len(accounts)
+        columns["user_id"] += [local for local, _, _ in addresses]
+        columns["domain"] += [domain for _, _, domain in addresses]
+        names = [account.get("name") or {} for account in accounts]
+        columns["given_name"] += [name.get("givenName") for name in names]
+        columns["family_name"] += [name.get("familyName") for name in names]
+        columns["ou_path"] += [account.get("orgUnitPath") for account in accounts]
+        columns["npsn"] += [npsn_of(account.get("organizations")) for account in accounts]
+        columns["listed"] += [account.get("includeInGlobalAddressList", True) for account in accounts]
+        columns["suspended"] += [account.get("suspended", False) for account in accounts]
+        columns["is_admin"] += [bool(account.get("isAdmin") or account.get("isDelegatedAdmin")) for account in accounts]
+        columns["read_at"] += [read_at] * len(accounts)
+        self.user_ids += local_parts(accounts)
+
+    def _key(self, external_ids: Iterable[Mapping[str, Any]] | None) -> bytes | None:
+        key, finding = account_key_of(external_ids, self._jenjang)
+        if finding:
+            self.findings[finding] += 1
+        return key
+
+    def take_frame(self) -> pl.DataFrame:
+        """The rows so far as schemas.OBSERVED; the columns start again empty."""
+        frame = pl.DataFrame(self._columns, schema=OBSERVED)
+        self._columns = {name: [] for name in OBSERVED}
+        return frame
+
+    def take_user_ids(self) -> list[str]:
+        """The local parts so far; the list starts again empty."""
+        user_ids, self.user_ids = self.user_ids, []
+        return user_ids
+
+
+def local_parts(accounts: list[dict[str, Any]]) -> list[str]:
+    """Local parts of every address the accounts hold, lower case: primary addresses, aliases, and aliases Google derives."""
+    locals_ = [str(account["primaryEmail"]).lower().rpartition("@")[0] for account in accounts]
+    for account in accounts:
+        for kind in ("aliases", "nonEditableAliases"):
+            held = account.get(kind)
+            if held:
+                locals_ += [alias.lower().rpartition("@")[0] for alias in held]
+    return locals_

@@ -1,0 +1,428 @@
+"""A sealed reading of all tenants: every account, every address in sight, every organisational unit.
+
+Each domain is read in one unfiltered chain of pages (search lags by up to 36 hours, so nothing is filtered) and a second one for deleted
+accounts, whose addresses stay taken. Pages go to spool files; the core then seals them by account key:
+
+    <folder>/part=NNN/accounts.parquet     accounts with our marker, sorted by account key
+    <folder>/unmarked/accounts.parquet     all others
+    <folder>/addresses/<tenant>.parquet    local parts in sight, sorted
+    <folder>/snapshot.json                 counts, instants, findings, unit paths, SHA-256 of each file, digest of the content
+
+The folder appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+
+from belajarid_recon import _core
+from belajarid_recon.components import Clock
+from belajarid_recon.directory.interface import Directory, StaleTokenError
+from belajarid_recon.directory.observed import ObservedColumns, local_parts
+from belajarid_recon.errors import DirectoryError, InputError, ReconError, SettingsError
+from belajarid_recon.schemas import ADDRESSES, OBSERVED, Jenjang
+from belajarid_recon.state.atomic import PART_SUFFIX, fsync_file, fsync_folder, write_atomically
+
+FORMAT_VERSION = 1
+CHUNK_ACCOUNTS = 50_000
+"""Accounts of a spool file: about 12 MB of columns held by each list under way."""
+CHAIN_PAGES_MAX = 200_000
+"""100 million accounts in one domain: a list that goes on longer goes round in circles."""
+CHAIN_STARTS_MAX = 3
+_DIGEST_ROWS = 100_000
+_DIGESTED = tuple(name for name in OBSERVED if name != "read_at")
+_ORDER = ("account_key", "tenant", "id")
+
+
+def _no_report(tenant: str, accounts: int) -> None:
+    """Report nothing."""
+    del tenant, accounts
+
+
+@dataclass(frozen=True)
+class SnapshotRequest:
+    """What to read and where to put it."""
+
+    folder: Path
+    """Must not exist yet."""
+    customer_ids: Mapping[Jenjang, str]
+    """The ids the servers must answer with, from the settings."""
+    parts: int
+    threads: int
+    """Threads of the seal."""
+    clock: Clock
+    lists_at_once: int = 8
+    """Chains of pages under way at once, over all tenants."""
+    report: Callable[[str, int], None] = _no_report
+    """Called from several threads with a tenant and the number of accounts just read."""
+
+
+@dataclass(frozen=True)
+class SnapshotFacts:
+    """What a sealed snapshot says about itself."""
+
+    digest: str
+    """Equal for equal content of the directories, whatever the parts, threads, pages and instants."""
+    parts: int
+    tenants: Mapping[str, Mapping[str, Any]]
+    """Tenant to `customer_id`, `domains` (name to `accounts` and `deleted`), `marked`, `unmarked`, `findings`, `orgunits`."""
+    files: Mapping[str, Mapping[str, Any]]
+    """Relative path to `rows` and `sha256`."""
+    repeated: int
+    """Rows dropped because their account was read before: it moved to a later page while the list was read."""
+
+    @property
+    def accounts(self) -> int:
+        """Accounts of all tenants."""
+        return sum(tenant["marked"] + tenant["unmarked"] for tenant in self.tenants.values())
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """One list to read to its end."""
+
+    directory: Directory
+    tenant: Jenjang
+    domain: str
+    deleted: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.tenant}.{self.domain}.{'deleted' if self.deleted else 'live'}"
+
+
+@dataclass
+class _ChainRead:
+    """What one chain brought."""
+
+    accounts: int = 0
+    findings: Counter[str] = field(default_factory=Counter)
+
+
+def take_snapshots(directories: Mapping[Jenjang, Directory], request: SnapshotRequest) -> SnapshotFacts:
+    """Read all tenants side by side and seal what they said.
+
+    Raises SettingsError when a server answers with another customer id than the settings hold, and DirectoryError when a list cannot
+    be read to its end. Nothing is left behind then.
+    """
+    if request.folder.exists():
+        raise InputError(f"the snapshot exists already: {request.folder}")
+    temporary = request.folder.with_name(request.folder.name + PART_SUFFIX)
+    shutil.rmtree(temporary, ignore_errors=True)
+    spool = temporary / "spool"
+    spool.mkdir(parents=True)
+    try:
+        started = request.clock.now()
+        tenants = _read_tenants(directories, request, spool)
+        facts = _seal(temporary, spool, request, tenants)
+        shutil.rmtree(spool)
+        _close(temporary, facts, (started, request.clock.now()))
+        temporary.replace(request.folder)
+        fsync_folder(request.folder.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return facts
+
+
+def take_snapshot(directory: Directory, tenant: Jenjang, request: SnapshotRequest) -> SnapshotFacts:
+    """Read one tenant, as `take_snapshots` does all."""
+    return take_snapshots({tenant: directory}, request)
+
+
+def _read_tenants(
+    directories: Mapping[Jenjang, Directory], request: SnapshotRequest, spool: Path
+) -> dict[str, dict[str, Any]]:
+    """Read every tenant's customer, units and lists; the accounts go to the spool, the rest is returned."""
+    with ThreadPoolExecutor(max_workers=request.lists_at_once, thread_name_prefix="list") as pool:
+        try:
+            heads = list(pool.map(lambda pair: _read_head(pair[0], pair[1], request), directories.items()))
+            tenants = {str(tenant): head for tenant, head in zip(directories, heads, strict=True)}
+            chains = [
+                _Chain(directory, tenant, domain, deleted)
+                for tenant, directory in directories.items()
+                for domain in tenants[tenant]["domains"]
+                for deleted in (False, True)
+            ]
+            reads = list(pool.map(lambda chain: _read_chain(chain, spool, request), chains))
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    for chain, read in zip(chains, reads, strict=True):
+        tenant = tenants[chain.tenant]
+        tenant["domains"][chain.domain]["deleted" if chain.deleted else "accounts"] = read.accounts
+        for finding, count in sorted(read.findings.items()):
+            tenant["findings"][finding] = tenant["findings"].get(finding, 0) + count
+    return tenants
+
+
+def _read_head(tenant: Jenjang, directory: Directory, request: SnapshotRequest) -> dict[str, Any]:
+    """Customer id, domains and units of a tenant. Raises SettingsError for another customer before anything else is read."""
+    customer = directory.customer_id()
+    if customer != request.customer_ids[tenant]:
+        raise SettingsError(
+            f"the credentials of tenant {tenant} belong to another customer than the settings say: {customer}",
+            hint="check the tenant's customer_id and credentials_file",
+        )
+    domains = directory.domains()
+    if not domains:
+        raise DirectoryError(f"the directory names no domain of tenant {tenant}")
+    return {
+        "customer_id": customer,
+        "domains": {domain: {"accounts": 0, "deleted": 0} for domain in domains},
+        "findings": {},
+        "orgunits": sorted(directory.orgunit_paths()),
+    }
+
+
+def _read_chain(chain: _Chain, spool: Path, request: SnapshotRequest) -> _ChainRead:
+    """Read one list to its end; where its page token expires, from its beginning again."""
+    folder = spool / chain.name
+    for _ in range(CHAIN_STARTS_MAX):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            return _read_pages(chain, folder, request)
+        except StaleTokenError:
+            continue
+    raise DirectoryError(
+        f"the list of accounts had to start again too often: {chain.domain}, {CHAIN_STARTS_MAX} times",
+        hint="a page token lives for three days; try again when the directory is calm",
+    )
+
+
+def _read_pages(chain: _Chain, folder: Path, request: SnapshotRequest) -> _ChainRead:
+    columns = ObservedColumns(chain.tenant)
+    read = _ChainRead(findings=columns.findings)
+    token: str | None = None
+    for _ in range(CHAIN_PAGES_MAX):
+        page = chain.directory.list_accounts(chain.domain, token, deleted=chain.deleted)
+        if chain.deleted:
+            columns.user_ids += local_parts(page.accounts)
+        else:
+            columns.add(page.accounts, request.clock.now())
+            request.report(str(chain.tenant), len(page.accounts))
+        read.accounts += len(page.accounts)
+        if len(columns.user_ids) >= CHUNK_ACCOUNTS:
+            _spill(columns, folder)
+        if page.next_token is None:
+            _spill(columns, folder)
+            return read
+        if page.next_token == token:
+            break
+        token = page.next_token
+    raise DirectoryError(f"the list of accounts goes round in circles: {chain.domain}")
+
+
+def _spill(columns: ObservedColumns, folder: Path) -> None:
+    """Write what the columns hold to the next spool files."""
+    number = sum(1 for _ in folder.iterdir())
+    accounts, user_ids = columns.take_frame(), columns.take_user_ids()
+    if accounts.height:
+        accounts.write_parquet(folder / f"{number:06}.accounts.parquet", compression="lz4", statistics=False)
+    if user_ids:
+        frame = pl.DataFrame({"user_id": user_ids}, schema={"user_id": pl.String}).unique()
+        frame.write_parquet(folder / f"{number:06}.addresses.parquet", compression="lz4", statistics=False)
+
+
+def _seal(out: Path, spool: Path, request: SnapshotRequest, tenants: dict[str, dict[str, Any]]) -> SnapshotFacts:
+    """Shuffle the spooled accounts into parts, settle their order, and digest everything."""
+    listed = sum(domain["accounts"] for tenant in tenants.values() for domain in tenant["domains"].values())
+    if files := sorted(spool.glob("*/*.accounts.parquet")):
+        _core.seal(
+            [str(file) for file in files],
+            key_column="account_key",
+            columns=list(OBSERVED),
+            parts=request.parts,
+            out_folder=str(out),
+            table="accounts",
+            threads=request.threads,
+        )
+    digest = hashlib.sha256()
+    sealed: dict[str, Mapping[str, Any]] = {}
+    kept = sealed_rows = 0
+    for name in [*(_part_name(part) for part in range(request.parts)), _UNMARKED]:
+        frame, rows = _settle(out / name)
+        sealed_rows += rows
+        kept += frame.height
+        _count_accounts(tenants, frame, "unmarked" if name == _UNMARKED else "marked")
+        for line in _canonical_rows(frame):
+            digest.update(line)
+        if rows:
+            sealed[name] = _seal_of(out / name, frame.height)
+    if sealed_rows != listed:
+        raise ReconError(f"the seal holds another number of accounts than the lists had: {sealed_rows} of {listed}")
+    for tenant in sorted(tenants):
+        name, rows = _write_addresses(out, spool, tenant, digest)
+        sealed[name] = _seal_of(out / name, rows)
+        digest.update(_canonical_head(tenant, tenants[tenant]))
+    return SnapshotFacts(digest.hexdigest(), request.parts, tenants, sealed, listed - kept)
+
+
+def _count_accounts(tenants: dict[str, dict[str, Any]], frame: pl.DataFrame, kind: str) -> None:
+    """Add the frame's rows to the tenants' counts of `kind`."""
+    counts = dict(frame.group_by("tenant").len().iter_rows())
+    for tenant, head in tenants.items():
+        head[kind] = head.get(kind, 0) + counts.get(tenant, 0)
+
+
+def _canonical_head(tenant: str, head: Mapping[str, Any]) -> bytes:
+    """What the digest holds of a tenant beside its accounts and addresses."""
+    known = {
+        "tenant": tenant,
+        "customer_id": head["customer_id"],
+        "domains": sorted(head["domains"]),
+        "orgunits": head["orgunits"],
+    }
+    return orjson.dumps(known, option=orjson.OPT_SORT_KEYS) + b"\n"
+
+
+def _settle(path: Path) -> tuple[pl.DataFrame, int]:
+    """One sealed file and the rows it came with, each account once and in an order that depends on nothing but its content.
+
+    An account that moved to a later page while its list was read is there twice; the later reading stays. Two accounts
+    with one marker are two accounts, and both stay.
+    """
+    if not path.exists():
+        return OBSERVED.to_frame(), 0
+    frame = pl.read_parquet(path, schema=OBSERVED)
+    settled = frame.sort(*_ORDER, "read_at").unique(subset=["tenant", "id"], keep="last", maintain_order=True)
+    if not settled.equals(frame):
+        settled.write_parquet(path, compression="zstd", row_group_size=131_072)
+    return settled, frame.height
+
+
+def _write_addresses(out: Path, spool: Path, tenant: str, digest: hashlib._Hash) -> tuple[str, int]:
+    """Write a tenant's addresses, sorted and each once; digest them. Returns the file's name and its rows."""
+    name = _addresses_name(tenant)
+    (out / name).parent.mkdir(exist_ok=True)
+    files = sorted(spool.glob(f"{tenant}.*/*.addresses.parquet"))
+    user_ids = pl.concat([pl.Series(dtype=pl.String, name="user_id").to_frame(), *map(pl.read_parquet, files)])
+    frame = (
+        user_ids.unique()
+        .sort("user_id")
+        .select(pl.lit(tenant).alias("tenant"), "user_id", pl.lit(None, dtype=pl.Binary).alias("owner"))
+    )
+    frame.write_parquet(out / name, compression="zstd")
+    for line in _canonical_lines(frame.select("tenant", "user_id")):
+        digest.update(line)
+    return name, frame.height
+
+
+def _canonical_rows(frame: pl.DataFrame) -> Iterator[bytes]:
+    """Accounts as JSON lines without their instants, the key in hexadecimal digits."""
+    yield from _canonical_lines(frame.select(_DIGESTED).with_columns(pl.col("account_key").bin.encode("hex")))
+
+
+def _canonical_lines(frame: pl.DataFrame) -> Iterator[bytes]:
+    for start in range(0, frame.height, _DIGEST_ROWS):
+        yield frame.slice(start, _DIGEST_ROWS).write_ndjson().encode()
+
+
+def _seal_of(path: Path, rows: int) -> dict[str, Any]:
+    fsync_file(path)
+    with path.open("rb") as file:
+        return {"rows": rows, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _close(out: Path, facts: SnapshotFacts, instants: tuple[datetime, datetime]) -> None:
+    """Write the snapshot's own description, last, and make the folder durable."""
+    document = {
+        "format_version": FORMAT_VERSION,
+        "digest": facts.digest,
+        "parts": facts.parts,
+        "started_at": instants[0].isoformat(),
+        "finished_at": instants[1].isoformat(),
+        "repeated": facts.repeated,
+        "tenants": facts.tenants,
+        "files": facts.files,
+    }
+    for folder in {(out / name).parent for name in facts.files}:
+        fsync_folder(folder)
+    write_atomically(out / _FACTS, orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+
+
+_FACTS = "snapshot.json"
+_UNMARKED = "unmarked/accounts.parquet"
+
+
+def _part_name(part: int) -> str:
+    return f"part={part:03}/accounts.parquet"
+
+
+def _addresses_name(tenant: str) -> str:
+    return f"addresses/{tenant}.parquet"
+
+
+def read_facts(folder: Path) -> SnapshotFacts:
+    """What the snapshot says about itself. Raises InputError when it is no snapshot, or one of another format."""
+    try:
+        document = orjson.loads((folder / _FACTS).read_bytes())
+        if document["format_version"] != FORMAT_VERSION:
+            raise InputError(f"the snapshot has another format: {document['format_version']}")
+        return SnapshotFacts(
+            document["digest"], document["parts"], document["tenants"], document["files"], document["repeated"]
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"no snapshot: {folder}", hint="take one again") from error
+
+
+def snapshot_digest(folder: Path) -> str:
+    """SHA-256 over the content: accounts in key order, unmarked accounts by tenant and id, addresses, units, domains, customer ids.
+
+    Instants, page order, files and the number of parts do not enter it: parts are cut by the key's top bits and sorted by
+    key, so part after part is one order whatever their number.
+    """
+    return read_facts(folder).digest
+
+
+def read_part(folder: Path, part: int) -> pl.DataFrame:
+    """Accounts with our marker of one part: schemas.OBSERVED, sorted by account key. Raises InputError when the file is damaged."""
+    return _read_sealed(folder, _part_name(part), OBSERVED)
+
+
+def read_unmarked(folder: Path) -> pl.DataFrame:
+    """Accounts without a marker of ours, schemas.OBSERVED with null keys. Raises InputError when the file is damaged."""
+    return _read_sealed(folder, _UNMARKED, OBSERVED)
+
+
+def read_addresses(folder: Path) -> pl.DataFrame:
+    """Local parts in sight of all tenants: schemas.ADDRESSES, each once a tenant. Raises InputError when a file is damaged."""
+    tenants = read_facts(folder).tenants
+    return pl.concat(
+        [
+            ADDRESSES.to_frame(),
+            *(_read_sealed(folder, _addresses_name(tenant), ADDRESSES) for tenant in sorted(tenants)),
+        ]
+    )
+
+
+def orgunits(folder: Path, tenant: str) -> set[str]:
+    """Paths of a tenant's organisational units below the root."""
+    return set(read_facts(folder).tenants[tenant]["orgunits"])
+
+
+def _read_sealed(folder: Path, name: str, schema: pl.Schema) -> pl.DataFrame:
+    """One file of the snapshot, if its bytes are those that were sealed."""
+    sealed = read_facts(folder).files.get(name)
+    if sealed is None:
+        return schema.to_frame()
+    try:
+        content = (folder / name).read_bytes()
+    except OSError as error:
+        raise InputError(f"a file of the snapshot is missing: {folder / name}", hint="take it again") from error
+    if hashlib.sha256(content).hexdigest() != sealed["sha256"]:
+        raise InputError(f"a file of the snapshot is damaged: {folder / name}", hint="take it again")
+    return pl.read_parquet(io.BytesIO(content), schema=schema)

@@ -1,0 +1,70 @@
+"""Quotas: token buckets in emulated time, and the count of calls at once."""
+
+from __future__ import annotations
+
+from belajarid_recon.emulator.instants import EmulatedTime
+from belajarid_recon.emulator.replies import ApiError
+from belajarid_recon.emulator.settings import EmulatorQuotas
+
+
+class Bucket:
+    """`rate` tokens an emulated second, at most `capacity` saved up."""
+
+    __slots__ = ("_capacity", "_filled_at", "_rate", "_tokens")
+
+    def __init__(self, rate: float, capacity: float, now: float) -> None:
+        self._rate = rate
+        self._capacity = capacity
+        self._tokens = capacity
+        self._filled_at = now
+
+    def take(self, now: float) -> bool:
+        """Take one token if there is one."""
+        tokens = min(self._capacity, self._tokens + (now - self._filled_at) * self._rate)
+        self._filled_at = now
+        if tokens < 1.0:
+            self._tokens = tokens
+            return False
+        self._tokens = tokens - 1.0
+        return True
+
+
+class TenantQuotas:
+    """The limits of one tenant at work. Every refusal names the reason the reference gives for it."""
+
+    def __init__(self, limits: EmulatorQuotas, time: EmulatedTime, jitter_seconds: float) -> None:
+        """Take `jitter_seconds` in emulated time: the caller has scaled them."""
+        self.limits = limits
+        self._time = time
+        self._jitter = jitter_seconds
+        calls = limits.calls_per_minute / 60
+        self._calls = Bucket(calls, calls * max(60.0, jitter_seconds), time.elapsed())
+        self._orgunit_writes = self._per_second(limits.orgunit_writes_per_second)
+        self._creations: dict[str, Bucket] = {}
+
+    def _per_second(self, rate: float) -> Bucket:
+        return Bucket(rate, rate * max(1.0, self._jitter), self._time.elapsed())
+
+    def take_call(self) -> None:
+        """Count one call. Raises ApiError 403 userRateLimitExceeded."""
+        if not self._calls.take(self._time.elapsed()):
+            raise ApiError(403, "userRateLimitExceeded", "User Rate Limit Exceeded")
+
+    def take_creation(self, domain: str) -> None:
+        """Count one account made in `domain`. Raises ApiError 403 quotaExceeded."""
+        bucket = self._creations.get(domain)
+        if bucket is None:
+            bucket = self._creations[domain] = self._per_second(self.limits.creations_per_second_and_domain)
+        if not bucket.take(self._time.elapsed()):
+            raise ApiError(403, "quotaExceeded", "Request rate higher than configured.")
+
+    def take_orgunit_write(self) -> None:
+        """Count one organisational unit made. Raises ApiError 403 quotaExceeded."""
+        if not self._orgunit_writes.take(self._time.elapsed()):
+            raise ApiError(403, "quotaExceeded", "Request rate higher than configured.")
+
+    def check_concurrency(self, under_way: int) -> None:
+        """Raises ApiError 429 rateLimitExceeded when `under_way` calls, this one included, are too many."""
+        limit = self.limits.concurrent_calls_max
+        if limit is not None and under_way > limit:
+            raise ApiError(429, "rateLimitExceeded", "Rate Limit Exceeded")

@@ -1,0 +1,162 @@
+"""The API without its socket: finds a call's method, checks it, carries it out, words its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_bytes
+
+from belajarid_recon.components import Clock, ScaledClock
+from belajarid_recon.emulator.call import Call, Territory
+from belajarid_recon.emulator.customers import Customers
+from belajarid_recon.emulator.discovery import Discovery, Method, load_discovery
+from belajarid_recon.emulator.faults import Faults
+from belajarid_recon.emulator.fields import filtered
+from belajarid_recon.emulator.instants import EmulatedTime
+from belajarid_recon.emulator.orgunits import Orgunits
+from belajarid_recon.emulator.pages import PageTokens
+from belajarid_recon.emulator.quotas import TenantQuotas
+from belajarid_recon.emulator.replies import Answer, ApiError, GrantError
+from belajarid_recon.emulator.settings import EmulatorSettings
+from belajarid_recon.emulator.statistics import Statistics
+from belajarid_recon.emulator.storage import Storage
+from belajarid_recon.emulator.tenants import open_tenant
+from belajarid_recon.emulator.tokens import Access, Tokens
+from belajarid_recon.emulator.users import Users
+from belajarid_recon.errors import SettingsError
+
+DATABASE = "directory.sqlite"
+CREDENTIALS = "credentials"
+API = "/admin/directory/v1/"
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A call whose method exists, is emulated, and whose caller may use it."""
+
+    method: Method
+    access: Access
+    path: tuple[str, ...]
+
+
+class Service:
+    """One emulator: storage, tenants, quotas, methods."""
+
+    def __init__(self, settings: EmulatorSettings, url: str) -> None:
+        self.settings = settings
+        self.discovery: Discovery = load_discovery()
+        self.statistics = Statistics()
+        self.faults = Faults()
+        self.storage = Storage(settings.folder / DATABASE)
+        seed = _kept_seed(self.storage, settings)
+        self.time = _opened_time(self.storage, ScaledClock(settings.scale))
+        folder = _credentials_folder(settings.folder)
+        self.tenants = {
+            name: open_tenant(name, seed=seed, folder=folder, token_url=f"{url}token") for name in settings.tenants
+        }
+        self.tokens = Tokens(self.tenants.values(), self.storage, self.time, f"{url}token")
+        self._open_methods()
+        self.storage.commit()
+
+    def _open_methods(self) -> None:
+        tenants = self.tenants.values()
+        territory = Territory(
+            frozenset(tenant.customer_id for tenant in tenants),
+            frozenset(domain for tenant in tenants for domain in tenant.domains),
+        )
+        jitter = self.settings.jitter_seconds * self.settings.scale
+        self.quotas = {name: TenantQuotas(self.settings.quotas_of(name), self.time, jitter) for name in self.tenants}
+        self.orgunits = Orgunits(self.storage, territory, self.quotas)
+        for tenant in tenants:
+            self.orgunits.load(tenant)
+        pages = PageTokens(bytes.fromhex(self.storage.fact("page-key", token_bytes(32).hex())))
+        self.users = Users(self.storage, self.time, self.orgunits, pages)
+        self.users.open(tenants, territory, self.quotas)
+        customers = Customers(territory, self.time)
+        self._methods: Mapping[str, Callable[[Call], Answer]] = {
+            "users.insert": self.users.insert,
+            "users.get": self.users.get,
+            "users.list": self.users.list_users,
+            "users.update": self.users.update,
+            "users.delete": self.users.delete,
+            "users.aliases.list": self.users.aliases,
+            "orgunits.insert": self.orgunits.insert,
+            "orgunits.get": self.orgunits.get,
+            "orgunits.list": self.orgunits.list_units,
+            "customers.get": customers.get,
+            "domains.list": customers.domains,
+        }
+
+    def close(self) -> None:
+        """Keep the emulated time and everything written, and close."""
+        self.save_time()
+        self.storage.close()
+
+    def save_time(self) -> None:
+        """Write down how far emulated time has come."""
+        self.storage.set_fact("elapsed", repr(self.time.elapsed()))
+
+    def grant(self, form: bytes) -> Answer:
+        """Answer POST /token."""
+        try:
+            answer = self.tokens.grant(form, self.discovery.scopes())
+        except GrantError as refusal:
+            self.statistics.rejected("token", refusal.error)
+            answer = refusal.answer()
+        self.statistics.answered("token", answer.status)
+        return answer
+
+    def admit(self, verb: str, path: str, authorization: bytes | None) -> Admitted:
+        """Find the method and the caller. Raises ApiError 404, 501, 401, 403."""
+        found = self._find(verb, path)
+        if found is None:
+            raise ApiError(404, "notFound", "Not Found")
+        method, values = found
+        if method.name not in self._methods:
+            raise ApiError(501, "notImplemented", f"The emulator does not offer this method: {method.name}")
+        access = self.tokens.access(authorization)
+        if access.scopes.isdisjoint(method.scopes):
+            message = "Request had insufficient authentication scopes."
+            raise ApiError(403, "insufficientPermissions", message)
+        return Admitted(method, access, values)
+
+    def _find(self, verb: str, path: str) -> tuple[Method, tuple[str, ...]] | None:
+        """As Discovery.find, with a short cut for the path nearly all calls take."""
+        if path == "/admin/directory/v1/users" and verb == "POST":
+            return self.discovery.methods["users.insert"], ()
+        return self.discovery.find(verb, path)
+
+    def perform(self, admitted: Admitted, query: bytes, raw: bytes) -> Answer:
+        """Check the request against the discovery document and carry it out. Raises ApiError."""
+        method = admitted.method
+        parameters = method.parameters(query)
+        body = method.body(raw)
+        call = Call(method, admitted.access.tenant, admitted.path, parameters, body)
+        answer = self._methods[method.name](call)
+        self.statistics.applied(method.name, admitted.access.tenant.jenjang)
+        if "fields" in parameters and answer.body:
+            return answer._replace(body=filtered(answer.body, parameters["fields"], method, self.discovery))
+        return answer
+
+
+def _kept_seed(storage: Storage, settings: EmulatorSettings) -> int:
+    """The folder's seed; a start with another one is refused, because ids would change under their owners."""
+    seed = int(storage.fact("seed", str(settings.seed)))
+    if seed != settings.seed:
+        raise SettingsError(
+            f"the emulator's folder was made with another seed: {seed}", hint=f"start it with seed {seed}, or elsewhere"
+        )
+    return seed
+
+
+def _opened_time(storage: Storage, clock: Clock) -> EmulatedTime:
+    origin = datetime.fromisoformat(storage.fact("origin", datetime.now(tz=UTC).isoformat()))
+    return EmulatedTime(clock, origin=origin, elapsed=float(storage.fact("elapsed", "0.0")))
+
+
+def _credentials_folder(folder: Path) -> Path:
+    credentials = folder / CREDENTIALS
+    credentials.mkdir(mode=0o700, exist_ok=True)
+    return credentials

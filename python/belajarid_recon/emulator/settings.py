@@ -1,0 +1,96 @@
+"""What an emulator is started with. Everything has a default but its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from belajarid_recon.errors import SettingsError
+from belajarid_recon.schemas import Jenjang
+from belajarid_recon.settings import is_loopback
+
+
+@dataclass(frozen=True)
+class EmulatorQuotas:
+    """Limits of one tenant, counted in emulated time; the defaults are the documented ones.
+
+    Source: developers.google.com/workspace/admin/directory/v1/limits. Google publishes no number for calls at once, so
+    there is none here unless a start asks for one.
+    """
+
+    calls_per_minute: int = 2_400
+    creations_per_second_and_domain: int = 10
+    orgunit_writes_per_second: int = 1
+    orgunits_max: int = 40_000
+    concurrent_calls_max: int | None = None
+    accounts_max: int | None = None
+
+
+@dataclass(frozen=True)
+class EmulatorSettings:
+    """One emulator: where it listens, where its state is, how fast its time runs, what it refuses."""
+
+    folder: Path
+    """State, keys and service-account files. Starting again on the same folder continues."""
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0 takes a free one; the first line on standard output says which."""
+    scale: float = 1.0
+    """Emulated seconds in a real second."""
+    quotas: EmulatorQuotas = EmulatorQuotas()
+    quotas_by_tenant: Mapping[Jenjang, EmulatorQuotas] = field(default_factory=dict)
+    tenants: tuple[Jenjang, ...] = tuple(Jenjang)
+    seed: int = 0
+    """Decides customer ids and account ids. A folder keeps the one it was made with."""
+    jitter_seconds: float = 0.25
+    """Real seconds of burst that quotas forgive. At scale 100 one real millisecond is a tenth of an emulated second, so
+    without it the machine's own hiccups would count as the client's haste. The long-run rate is not touched, and at scale 1
+    neither is anything else."""
+    latency_seconds: float = 0.0
+    """Real seconds every call waits before it is carried out; makes calls overlap."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if not is_loopback(self.host):
+            raise SettingsError(
+                f"the emulator listens on loopback only: {self.host}", hint="use a literal address: 127.0.0.1 or ::1"
+            )
+        if not 0 <= self.port <= 65_535:
+            raise SettingsError(f"no such port: {self.port}", hint="use 0 to 65535; 0 takes a free one")
+        if not 0 < self.scale <= 10_000:
+            raise SettingsError(f"time scale is outside 0 to 10,000: {self.scale}")
+        if self.jitter_seconds < 0 or self.latency_seconds < 0:
+            raise SettingsError("jitter_seconds and latency_seconds cannot be negative")
+        if not self.tenants or len(set(self.tenants)) != len(self.tenants):
+            raise SettingsError("tenants must be one or more different jenjang")
+
+    def quotas_of(self, tenant: Jenjang) -> EmulatorQuotas:
+        """The tenant's own limits, or those of all."""
+        return self.quotas_by_tenant.get(tenant, self.quotas)
+
+    def to_json(self) -> str:
+        """These settings as the one argument of `python -m belajarid_recon.emulator`."""
+        document = asdict(self) | {"folder": str(self.folder), "quotas_by_tenant": {}}
+        document["quotas_by_tenant"] = {str(name): asdict(limits) for name, limits in self.quotas_by_tenant.items()}
+        return orjson.dumps(document).decode()
+
+
+def settings_from_json(text: str) -> EmulatorSettings:
+    """Read what `EmulatorSettings.to_json` wrote. Raises SettingsError naming what is wrong."""
+    try:
+        document: dict[str, Any] = orjson.loads(text)
+        quotas = EmulatorQuotas(**document.pop("quotas", {}))
+        by_tenant = {
+            Jenjang(name): replace(quotas, **limits) for name, limits in document.pop("quotas_by_tenant", {}).items()
+        }
+        tenants = tuple(Jenjang(name) for name in document.pop("tenants", tuple(Jenjang)))
+        folder = Path(document.pop("folder"))
+        return EmulatorSettings(folder=folder, quotas=quotas, quotas_by_tenant=by_tenant, tenants=tenants, **document)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise SettingsError(
+            f"emulator settings are refused: {error}", hint='pass one JSON object, at least {"folder": "..."}'
+        ) from error

@@ -1,0 +1,72 @@
+"""Counts since the emulator's start."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+_APPLYING = frozenset({"users.insert", "users.update", "users.delete", "orgunits.insert"})
+
+
+class Statistics:
+    """What was asked, what was done, and what was answered: three things that differ as soon as a fault strikes."""
+
+    def __init__(self) -> None:
+        self._answers: Counter[tuple[str, int]] = Counter()
+        self._rejected: Counter[tuple[str, str]] = Counter()
+        self._applied: Counter[tuple[str, str]] = Counter()
+        self._dropped: Counter[str] = Counter()
+        self._under_way: Counter[str] = Counter()
+        self._most_under_way: Counter[str] = Counter()
+        self._total_under_way = 0
+        self._most_in_total = 0
+
+    def enter(self, tenant: str) -> int:
+        """A call of a tenant begins; returns how many it has under way now."""
+        self._under_way[tenant] += 1
+        self._total_under_way += 1
+        count = self._under_way[tenant]
+        self._most_under_way[tenant] = max(count, self._most_under_way[tenant])
+        self._most_in_total = max(self._most_in_total, self._total_under_way)
+        return count
+
+    def leave(self, tenant: str) -> None:
+        """A call of a tenant ends."""
+        self._under_way[tenant] -= 1
+        self._total_under_way -= 1
+
+    def applied(self, method: str, tenant: str) -> None:
+        """A call changed the state, whatever its caller will hear of it."""
+        if method in _APPLYING:
+            self._applied[method, tenant] += 1
+
+    def answered(self, method: str, status: int) -> None:
+        """An answer was handed to the socket."""
+        self._answers[method, status] += 1
+
+    def rejected(self, method: str, reason: str) -> None:
+        """A call was refused with this reason."""
+        self._rejected[method, reason] += 1
+
+    def dropped(self, method: str) -> None:
+        """A call's connection was cut without an answer."""
+        self._dropped[method] += 1
+
+    def describe(self) -> dict[str, Any]:
+        """Everything as JSON objects."""
+        return {
+            "answers": _nested(self._answers),
+            "applied": _nested(self._applied),
+            "rejected": _nested(self._rejected),
+            "dropped": dict(self._dropped),
+            "concurrent_calls_max": {"all": self._most_in_total}
+            | {str(tenant): most for tenant, most in self._most_under_way.items()},
+        }
+
+
+def _nested(counts: Counter[Any]) -> dict[str, dict[str, int]]:
+    """Counts by pair as an object of objects."""
+    nested: dict[str, dict[str, int]] = {}
+    for (outer, inner), count in sorted(counts.items()):
+        nested.setdefault(str(outer), {})[str(inner)] = count
+    return nested

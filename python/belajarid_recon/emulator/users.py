@@ -1,0 +1,269 @@
+"""Accounts: insert, get, list, update, delete, and their aliases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from heapq import merge as merge_sorted
+from itertools import islice
+from typing import Any
+
+import orjson
+from xxhash import xxh3_64_hexdigest
+
+from belajarid_recon.emulator import accounts
+from belajarid_recon.emulator.call import Call, Territory
+from belajarid_recon.emulator.instants import EmulatedTime
+from belajarid_recon.emulator.orgunits import Orgunits
+from belajarid_recon.emulator.pages import PageTokens
+from belajarid_recon.emulator.quotas import TenantQuotas
+from belajarid_recon.emulator.replies import Answer, ApiError, duplicate, encode, invalid, not_found
+from belajarid_recon.emulator.storage import Storage, StoredUser
+from belajarid_recon.emulator.tenants import Tenant
+from belajarid_recon.schemas import Jenjang
+
+DELETED_LIFE_SECONDS = 20 * 24 * 3_600
+"""How long a deleted account can be listed (Google: manage-users, "undelete a user")."""
+_PAGE_DEFAULT = 100
+_SEARCH = re.compile(r"\s*(externalId|email)\s*[=:]\s*(?:'([^'*]+)'|\"([^\"*]+)\"|([^\s'\"*]+))\s*")
+
+_ID_BASE = 10**20
+_ID_STEP = 48_271_630_927_415_926_543
+"""Odd and no multiple of five, so that the step visits every 20-digit number once."""
+
+
+class AccountIds:
+    """Account ids: 21 digits, not in order, and each says which number it was made from."""
+
+    def __init__(self, seed: int) -> None:
+        self._offset = (seed * 7_046_029_254_386_353_131 + 8_837_213_497_214_263_541) % _ID_BASE
+        self._back = pow(_ID_STEP, -1, _ID_BASE)
+
+    def of(self, number: int) -> str:
+        """The id of the account with this number."""
+        return str(_ID_BASE + (number * _ID_STEP + self._offset) % _ID_BASE)
+
+    def number(self, key: str) -> int | None:
+        """The number behind an id; None when it was never given out or is no id."""
+        if len(key) != 21 or not key.isdecimal() or not key.isascii():
+            return None
+        number = (int(key) - _ID_BASE - self._offset) * self._back % _ID_BASE
+        return number if number < 2**53 else None
+
+
+class Users:
+    """The users of all tenants."""
+
+    def __init__(self, storage: Storage, time: EmulatedTime, orgunits: Orgunits, pages: PageTokens) -> None:
+        self._storage = storage
+        self._time = time
+        self._orgunits = orgunits
+        self._pages = pages
+        self._ids = AccountIds(int(storage.fact("seed", "0")))
+        self._number = storage.last_number()
+        self._territory = Territory(frozenset(), frozenset())
+        self._quotas: Mapping[Jenjang, TenantQuotas] = {}
+        self._live: dict[Jenjang, int] = {}
+
+    def open(self, tenants: Iterable[Tenant], territory: Territory, quotas: Mapping[Jenjang, TenantQuotas]) -> None:
+        """Say who there is and what they may do."""
+        self._territory = territory
+        self._quotas = quotas
+        self._live = {tenant.jenjang: self._storage.count_live(tenant.jenjang) for tenant in tenants}
+
+    # Methods of the API
+
+    def insert(self, call: Call) -> Answer:
+        """POST /users."""
+        tenant, body = call.tenant, call.body
+        address, domain = accounts.checked_local_part(body.get("primaryEmail") or "")
+        self._territory.check_domain(tenant, domain)
+        accounts.check_name(body.get("name") or {})
+        password = accounts.checked_password(body)
+        if password is None:
+            raise invalid("Invalid Password")
+        changes = self._checked(tenant, body)
+        if self._storage.address_taken(address):
+            raise duplicate()
+        quotas = self._quotas[tenant.jenjang]
+        if quotas.limits.accounts_max is not None and self._live[tenant.jenjang] >= quotas.limits.accounts_max:
+            raise ApiError(412, "limitExceeded", "Domain user limit reached.")
+        quotas.take_creation(domain)
+        return Answer(200, self.add(tenant, {**changes, "primaryEmail": address}, password).answer)
+
+    def get(self, call: Call) -> Answer:
+        """GET /users/{userKey}."""
+        return Answer(200, self._find(call.tenant, call.path[0]).answer)
+
+    def update(self, call: Call) -> Answer:
+        """PUT /users/{userKey}: what is absent stays, null clears, lists are replaced whole."""
+        tenant, body = call.tenant, call.body
+        stored = self._find(tenant, call.path[0])
+        password = accounts.checked_password(body)
+        address, domain = stored.email, stored.domain
+        if "primaryEmail" in body:
+            address, domain = accounts.checked_local_part(body["primaryEmail"] or "")
+            self._territory.check_domain(tenant, domain)
+        changes = self._checked(tenant, body)
+        account = orjson.loads(stored.answer)
+        external_before = accounts.external_values(account)
+        accounts.merge(account, changes, self._time.calendar())
+        if address != stored.email:
+            self._rename(account, stored, address)
+        changed = replace(stored, email=address, domain=domain, answer=accounts.rendered(account))
+        self._storage.change_user(changed, password)
+        if "externalIds" in changes:
+            self._storage.drop_external_ids(stored.tenant, stored.number, external_before)
+            self._storage.put_external_ids(stored.tenant, stored.number, accounts.external_values(account))
+        return Answer(200, changed.answer)
+
+    def delete(self, call: Call) -> Answer:
+        """DELETE /users/{userKey}. The account stays listed as deleted for 20 days; its addresses are free at once."""
+        stored = self._find(call.tenant, call.path[0])
+        account = orjson.loads(stored.answer)
+        now = self._time.elapsed()
+        account["deletionTime"] = self._time.calendar(now)
+        self._storage.drop_addresses([stored.email, *account.get("aliases", ())])
+        self._storage.drop_external_ids(stored.tenant, stored.number, accounts.external_values(account))
+        self._storage.change_user(replace(stored, deleted_at=now, answer=accounts.rendered(account)), None)
+        self._live[call.tenant.jenjang] -= 1
+        return Answer(204, b"")
+
+    def aliases(self, call: Call) -> Answer:
+        """GET /users/{userKey}/aliases, not paged."""
+        account = orjson.loads(self._find(call.tenant, call.path[0]).answer)
+        own = {"kind": "admin#directory#alias", "id": account["id"], "primaryEmail": account["primaryEmail"]}
+        found = [{**own, "alias": alias} for alias in account.get("aliases", ())]
+        document: dict[str, Any] = {"kind": "admin#directory#aliases", "etag": account["etag"]}
+        if found:
+            document["aliases"] = found
+        return encode(document)
+
+    def list_users(self, call: Call) -> Answer:
+        """GET /users, by primary address: a domain's or a customer's accounts, live or deleted, or a search among them."""
+        query = call.query
+        domains = self._listed_domains(call.tenant, query)
+        if query.get("orderBy", "email") != "email" or query.get("sortOrder", "ASCENDING") != "ASCENDING":
+            raise ApiError(501, "notImplemented", "The emulator lists by email, ascending, only.")
+        tenant = call.tenant.jenjang
+        now = self._time.elapsed()
+        after = self._pages.read(tenant, query, now)
+        limit = int(query.get("maxResults", _PAGE_DEFAULT))
+        if "query" in query:
+            found = self._search(call.tenant, query["query"], domains, after[0])
+        elif query.get("showDeleted", "").lower() == "true":
+            found = self._deleted(domains, after, limit + 1)
+        else:
+            found = self._live_page(domains, after[0], limit + 1)
+        answers = [user.answer for user in found[:limit]]
+        token = ""
+        if len(found) > limit:
+            last = found[limit - 1]
+            token = self._pages.issue(tenant, query, (last.email, last.number), now)
+        return Answer(200, _page(answers, token))
+
+    # Shared with the control endpoints
+
+    def add(self, tenant: Tenant, changes: Mapping[str, Any], password: str | None) -> StoredUser:
+        """Store a new account. Its address must be free and its fields checked."""
+        self._number += 1
+        number = self._number
+        account = accounts.new_account(self._ids.of(number), tenant.customer_id, self._time.calendar())
+        accounts.merge(account, changes, account["creationTime"])
+        address = account["primaryEmail"]
+        marker = accounts.marker_of(account) if password is not None else None
+        user = StoredUser(
+            number, tenant.jenjang, address.rpartition("@")[2], address, None, marker, accounts.rendered(account)
+        )
+        self._storage.add_user(user, password)
+        self._storage.put_address(address, number, alias=False)
+        for alias in account.get("aliases", ()):
+            self._storage.put_address(alias, number, alias=True)
+        self._storage.put_external_ids(tenant.jenjang, number, accounts.external_values(account))
+        self._live[tenant.jenjang] += 1
+        return user
+
+    # Steps of the methods
+
+    def _checked(self, tenant: Tenant, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of a body that change something, each having passed its rules; the address is the caller's."""
+        changes = {field: value for field, value in body.items() if field not in accounts.DROPPED}
+        accounts.check_fields(changes)
+        if "orgUnitPath" in changes:
+            changes["orgUnitPath"] = self._orgunits.canonical_path(tenant, changes["orgUnitPath"] or "")
+        changes.pop("primaryEmail", None)
+        return changes
+
+    def _rename(self, account: dict[str, Any], stored: StoredUser, address: str) -> None:
+        """Give the account a new primary address; the old one becomes its alias and stays taken."""
+        if self._storage.address_taken(address):
+            raise duplicate()
+        aliases = account.setdefault("aliases", [])
+        accounts.check_rename_room(aliases)
+        aliases.append(stored.email)
+        account["primaryEmail"] = address
+        self._storage.put_address(stored.email, stored.number, alias=True)
+        self._storage.put_address(address, stored.number, alias=False)
+
+    def _find(self, tenant: Tenant, key: str) -> StoredUser:
+        """The live account with this id or address. Raises ApiError 403 or 404."""
+        stored: StoredUser | None = None
+        if "@" in key:
+            address = key.lower()
+            self._territory.check_domain(tenant, address.rpartition("@")[2])
+            stored = self._storage.user_at(address)
+        else:
+            number = self._ids.number(key)
+            stored = None if number is None else self._storage.user(number)
+        if stored is None or stored.deleted_at is not None or stored.tenant != tenant.jenjang:
+            raise not_found("Resource Not Found: userKey")
+        return stored
+
+    def _listed_domains(self, tenant: Tenant, query: Mapping[str, str]) -> tuple[str, ...]:
+        """The domains a list goes over: exactly one of `domain` and `customer` must say."""
+        if ("domain" in query) == ("customer" in query):
+            raise ApiError(400, "badRequest", "Bad Request")
+        if "customer" in query:
+            self._territory.check_customer(tenant, query["customer"])
+            return tenant.domains
+        domain = query["domain"].lower()
+        self._territory.check_domain(tenant, domain)
+        return (domain,)
+
+    def _live_page(self, domains: tuple[str, ...], after: str, limit: int) -> list[StoredUser]:
+        pages = [self._storage.live_users(domain, after, limit) for domain in domains]
+        return pages[0] if len(pages) == 1 else list(islice(merge_sorted(*pages, key=_position), limit))
+
+    def _deleted(self, domains: tuple[str, ...], after: tuple[str, int], limit: int) -> list[StoredUser]:
+        since = self._time.elapsed() - DELETED_LIFE_SECONDS
+        pages = [self._storage.deleted_users(domain, after, since, limit) for domain in domains]
+        return list(islice(merge_sorted(*pages, key=_position), limit))
+
+    def _search(self, tenant: Tenant, text: str, domains: tuple[str, ...], after: str) -> list[StoredUser]:
+        """What `query=` finds. Two forms are known; any other is refused, never answered with too much."""
+        match = _SEARCH.fullmatch(text)
+        if match is None:
+            raise invalid("Invalid Input: query")
+        value = match[2] or match[3] or match[4]
+        if match[1] == "email":
+            one = self._storage.user_at(value.lower())
+            found = [] if one is None else [one]
+        else:
+            found = self._storage.users_with_external_id(tenant.jenjang, value, limit=10_000)
+        return [user for user in found if user.domain in domains and user.email > after]
+
+
+def _position(user: StoredUser) -> tuple[str, int]:
+    return user.email, user.number
+
+
+def _page(answers: list[bytes], token: str) -> bytes:
+    """A page of a list, put together from stored answers without decoding them."""
+    listed = b",".join(answers)
+    parts = [b'{"kind":"admin#directory#users","etag":"\\"', xxh3_64_hexdigest(listed).encode(), b'\\""']
+    if answers:
+        parts += [b',"users":[', listed, b"]"]
+    if token:
+        parts += [b',"nextPageToken":', orjson.dumps(token)]
+    return b"".join((*parts, b"}"))

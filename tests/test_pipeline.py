@@ -10,14 +10,14 @@ from pathlib import Path
 import orjson
 import polars as pl
 import pytest
-from worlds import DAY, World, world
+from belajarid_recon.population.advance import AdvanceRequest, advance_population
 
 from belajarid_recon import pipeline
 from belajarid_recon.errors import BusyError, PlanError, SettingsError
-from belajarid_recon.population.advance import AdvanceRequest, advance_population
 from belajarid_recon.schemas import EXTRACT, Jenjang
 from belajarid_recon.settings import Endpoint, Run, Settings
 from belajarid_recon.state.lock import StateLock
+from worlds import DAY, World, world
 
 PEOPLE = 3_000
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from belajarid_recon.population.create import CreateRequest, create_population
+
 from belajarid_recon.cli.demo import write_settings
 from belajarid_recon.emulator.launch import EmulatorProcess
-from belajarid_recon.population.create import CreateRequest, create_population
 from belajarid_recon.settings import Settings
 
 DAY = date(2026, 11, 15)

@@ -35,11 +35,7 @@ class App:
         service.storage.on_first_write = self._commit_soon
 
     def _commit_soon(self) -> None:
-        asyncio.get_running_loop().call_later(_COMMIT_SECONDS, self._commit)
-
-    def _commit(self) -> None:
-        self._service.save_time()
-        self._service.storage.commit()
+        asyncio.get_running_loop().call_later(_COMMIT_SECONDS, self._service.commit)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request."""

@@ -91,11 +91,17 @@ class Service:
 
     def close(self) -> None:
         """Keep the emulated time and everything written, and close."""
-        self.save_time()
+        self.storage.on_first_write = lambda: None
+        self._save_time()
         self.storage.close()
 
-    def save_time(self) -> None:
-        """Write down how far emulated time has come."""
+    def commit(self) -> None:
+        """Make what was written durable, with how far emulated time had come by then."""
+        if self.storage.has_writes:
+            self._save_time()
+            self.storage.commit()
+
+    def _save_time(self) -> None:
         self.storage.set_fact("elapsed", repr(self.time.elapsed()))
 
     def grant(self, form: bytes) -> Answer:

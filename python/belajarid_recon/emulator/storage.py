@@ -83,6 +83,11 @@ class Storage:
         self.commit()
         self._database.close()
 
+    @property
+    def has_writes(self) -> bool:
+        """Whether something was written since the last commit."""
+        return self._writes > 0
+
     def commit(self) -> None:
         """Make every write so far durable."""
         if self._writes:

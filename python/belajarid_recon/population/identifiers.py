@@ -1,0 +1,72 @@
+"""Identifiers of synthetic people: the registers' forms, never a real person's number.
+
+NIK = 6-digit region (Ministry of Home Affairs), DDMMYY with 40 added to a woman's day, and a serial; NISN = last three digits of the birth year and
+seven generated digits (reference, section 1.6). Both are unique in a population but for the dirt.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from belajarid_recon.population.block import Block
+from belajarid_recon.population.randomness import Draws
+
+NISN_CREATED = 9_000_000
+"""Serials below this belong to `create`; the rest of each birth year is left to entrants of later weeks."""
+
+_NISN_STRIDE = 5_555_557
+"""Odd, and divisible by neither 3 nor 5: stepping by it visits each serial once."""
+
+_NIK_BLOCKS = 90
+_NIK_ELSEWHERE = 9_000
+
+
+def nik(block: Block, stream: str) -> pl.Expr:
+    """NIKs over columns school, tanggal_lahir and girl. One in twenty-five people was first registered elsewhere in the country.
+
+    Serial = 100 for each block of the region, plus the rank of the person in the block among those of the same day and region.
+    """
+    draws = block.draws
+    elsewhere = draws.happens(f"nik/{stream}/elsewhere", 0.04)
+    away = block.lookup(block.world.nik_regions, draws.below(f"nik/{stream}/region", len(block.world.nik_regions)))
+    home = block.at_school("nik_region")
+    born = pl.col("tanggal_lahir")
+    day = born.dt.day().cast(pl.Int32) + pl.when("girl").then(40).otherwise(0)
+    stem = pl.concat_str(
+        [pl.when(elsewhere).then(away).otherwise(home), day.cast(pl.String).str.zfill(2), born.dt.strftime("%m%y")]
+    )
+    offset = {"pupil": 0, "staff": 50, "entrant": 75}[stream.split("/")[0]]
+    rank = pl.int_range(pl.len()).over(home, born, "girl") % (25 if offset else 50)
+    at_home = 1 + (block.number % _NIK_BLOCKS) * 100 + offset + rank
+    serial = pl.when(elsewhere).then(_NIK_ELSEWHERE + draws.below(f"nik/{stream}/serial", 1_000)).otherwise(at_home)
+    return stem + serial.cast(pl.String).str.zfill(4)
+
+
+def nisn(block: Block, start: int) -> pl.Expr:
+    """NISNs over tanggal_lahir: the serials of a birth year are dealt out by block, `start` before the block's first."""
+    year = pl.col("tanggal_lahir").dt.year()
+    width = NISN_CREATED // block.world.blocks
+    rank = pl.int_range(pl.len()).over(year) % width + block.number * width + start
+    serial = rank.cast(pl.Int64) * _NISN_STRIDE % NISN_CREATED
+    return (year % 1_000).cast(pl.String).str.zfill(3) + serial.cast(pl.String).str.zfill(7)
+
+
+def nuptk(block: Block) -> pl.Expr:
+    """16 digits. The structure is not published, so they are a block number, a row number and noise."""
+    noise = block.draws.below("nuptk", 10_000).cast(pl.String).str.zfill(4)
+    return pl.concat_str(
+        [noise, pl.lit(f"{block.number % 10_000:04d}"), pl.col("row").cast(pl.String).str.zfill(6), pl.lit("00")]
+    )
+
+
+def phone(draws: Draws, stream: str) -> pl.Expr:
+    """Mobile-like numbers in the spellings people use. They start with 800, a prefix of free-call services: no pupil or teacher answers there."""
+    local = pl.lit("800") + draws.below(f"phone/{stream}", 100_000_000).cast(pl.String).str.zfill(8)
+    spelling = draws.below(f"phone/{stream}/spelling", 8)
+    return (
+        pl.when(spelling < 5)
+        .then(pl.lit("+62 ") + local)
+        .when(spelling < 7)
+        .then(pl.lit("0") + local)
+        .otherwise(pl.lit("62") + local)
+    )

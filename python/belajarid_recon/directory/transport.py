@@ -124,11 +124,9 @@ class World:
         for base in (self.api, self.token):
             if uri.startswith(base):
                 return base
-        refused = urlsplit(uri)
-        raise DirectoryError(
-            f"endpoint class {self.kind} does not allow this address: {refused.scheme}://{refused.netloc}",
-            hint=_ONE_WORLD,
-        )
+        # Scheme and host at most: a path may hold a pupil's address.
+        host = "/".join(uri.split("/", 3)[:3])
+        raise DirectoryError(f"endpoint class {self.kind} does not allow this address: {host}", hint=_ONE_WORLD)
 
 
 _ONE_WORLD = (
@@ -273,7 +271,6 @@ class Wire:
         self.world = World.of(endpoint)
         self._limits = limits or WireLimits(timeout_seconds=endpoint.timeout_seconds)
         self._pools = {base: self._pool(base) for base in {self.world.api, self.world.token}}
-        self._expects_emulator = self.world.kind is EndpointClass.EMULATOR
 
     def _pool(self, base: str) -> urllib3.HTTPConnectionPool:
         parts = urlsplit(base)
@@ -316,7 +313,7 @@ class Wire:
             raise NoAnswerError(Lost.UNREADABLE) from error
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             raise NoAnswerError(Lost.CONNECTION) from error
-        self._refuse_other_world(answer)
+        refuse_other_world(self.world.kind, answer)
         return answer
 
     def _exchange(self, route: Route, body: bytes | str | None, headers: Mapping[str, str]) -> Answer:
@@ -352,22 +349,23 @@ class Wire:
                 raise NoAnswerError(Lost.OVERSIZE)
         return bytes(content)
 
-    def _refuse_other_world(self, answer: Answer) -> None:
-        if answer.status in _REDIRECTS:
-            raise DirectoryError(
-                f"the directory answered with a redirect, which is never followed: {answer.status}",
-                hint="look for a proxy or a wrong address between this machine and the directory",
-            )
-        if (EMULATOR_HEADER in answer.headers) is not self._expects_emulator:
-            marked = "an emulator" if not self._expects_emulator else "something other than the emulator"
-            raise DirectoryError(
-                f"endpoint class {self.world.kind} was answered by {marked}: status {answer.status}", hint=_ONE_WORLD
-            )
-
     def close(self) -> None:
         """Close the connections that are idle."""
         for pool in self._pools.values():
             pool.close()
+
+
+def refuse_other_world(kind: EndpointClass, answer: Answer) -> None:
+    """Refuse a redirect, an answer without the emulator's mark in its world, and one with it in Google's. Raises DirectoryError."""
+    if answer.status in _REDIRECTS:
+        raise DirectoryError(
+            f"the directory answered with a redirect, which is never followed: {answer.status}",
+            hint="look for a proxy or a wrong address between this machine and the directory",
+        )
+    marked = EMULATOR_HEADER in answer.headers
+    if marked is not (kind is EndpointClass.EMULATOR):
+        whom = "an emulator" if marked else "something other than the emulator"
+        raise DirectoryError(f"endpoint class {kind} was answered by {whom}: status {answer.status}", hint=_ONE_WORLD)
 
 
 def refuse_denied(method: str, target: str, headers: Mapping[str, str]) -> None:

@@ -1,0 +1,423 @@
+"""The transport: which requests leave, how often, and what comes of bad answers."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+import time
+from typing import Any
+
+import pytest
+from googleapiclient.discovery import build
+from hypothesis import given
+from hypothesis import strategies as st
+
+from belajarid_recon.directory.transport import (
+    Answer,
+    Lost,
+    NoAnswerError,
+    Request,
+    Transport,
+    Wire,
+    WireLimits,
+    World,
+    refuse_denied,
+    refuse_other_world,
+)
+from belajarid_recon.errors import DirectoryError
+from belajarid_recon.settings import EndpointClass
+from directory_server import (
+    FixedBearer,
+    Received,
+    emulator_endpoint,
+    google_endpoint,
+    reply,
+    scripted,
+)
+
+EMULATOR_WORLD = World.of(emulator_endpoint("http://127.0.0.1:8080/"))
+USERS = "admin/directory/v1/users"
+
+
+def transport_to(url: str, **limits: Any) -> Transport:
+    """A transport to a server of this test."""
+    return Transport(Wire(emulator_endpoint(url), WireLimits(**{"timeout_seconds": 5.0, **limits})), FixedBearer())
+
+
+def post(transport: Transport, target: str = USERS) -> Answer:
+    """Send one POST."""
+    return transport.send(Request("POST", transport.base + target, b'{"a": 1}', {"content-type": "application/json"}))
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every way a socket could reach or look up an address, recorded and stopped."""
+    attempts: list[str] = []
+
+    def stop(name: str) -> Any:
+        def attempt(*arguments: Any, **_: Any) -> Any:
+            attempts.append(f"{name}: {arguments[-1]}")
+            raise OSError(name)
+
+        return attempt
+
+    for name in ("create_connection", "getaddrinfo", "gethostbyname", "gethostbyname_ex"):
+        monkeypatch.setattr(socket, name, stop(name))
+    monkeypatch.setattr(socket.socket, "connect", stop("connect"), raising=False)
+    monkeypatch.setattr(socket.socket, "connect_ex", stop("connect_ex"), raising=False)
+    return attempts
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://admin.googleapis.com/admin/directory/v1/users",
+        "http://admin.googleapis.com/admin/directory/v1/users",
+        "https://oauth2.googleapis.com/token",
+        "http://localhost:8080/admin/directory/v1/users",
+        "http://127.0.0.1:8081/admin/directory/v1/users",
+        "https://127.0.0.1:8080/admin/directory/v1/users",
+        "http://127.0.0.2:8080/admin/directory/v1/users",
+        "http://[::1]:8080/admin/directory/v1/users",
+        "http://127.0.0.1:8080@example.org/admin/directory/v1/users",
+        "http://127.0.0.1:8080.example.org/admin/directory/v1/users",
+        "http://127.0.0.1:80801/admin/directory/v1/users",
+        "//127.0.0.1:8080/admin/directory/v1/users",
+        "/admin/directory/v1/users",
+        "",
+    ],
+)
+def test_any_non_loopback_address_is_refused_while_the_emulator_is_the_target(
+    address: str, no_network: list[str]
+) -> None:
+    """Nothing is sent, connected to or even looked up, and the error names the endpoint class."""
+    transport = transport_to("http://127.0.0.1:8080/")
+    with pytest.raises(DirectoryError, match="endpoint class emulator"):
+        transport.send(Request("GET", address, None, {}))
+    with pytest.raises(DirectoryError, match="endpoint class emulator"):
+        transport.request(address)
+    assert no_network == []
+
+
+_PIECES = st.sampled_from(
+    ["http://", "https://", "127.0.0.1", "[::1]", "localhost", ":8080", ":1", "/", "@", ".", "\\", "#", "x"]
+)
+
+
+@given(st.lists(_PIECES, max_size=6).map("".join) | st.text(max_size=40))
+def test_only_the_exact_base_address_is_let_through(address: str) -> None:
+    """Whatever text is taken for an address, only one that begins with the settings' own passes."""
+    if address.startswith("http://127.0.0.1:8080/"):
+        assert EMULATOR_WORLD.base_of(address) == "http://127.0.0.1:8080/"
+    else:
+        with pytest.raises(DirectoryError, match="endpoint class emulator"):
+            EMULATOR_WORLD.base_of(address)
+
+
+def test_the_clients_batch_never_leaves(no_network: list[str]) -> None:
+    """google-api-python-client sends batches to the discovery document's host whatever the endpoint: refused."""
+    transport = transport_to("http://127.0.0.1:8080/")
+    service = build(
+        "admin", "directory_v1", http=transport, static_discovery=True, client_options={"api_endpoint": transport.base}
+    )
+    batch = service.new_batch_http_request()
+    batch.add(service.users().get(userKey="a@sd.belajar.id"))
+    with pytest.raises(DirectoryError, match="endpoint class emulator"):
+        batch.execute()
+    assert no_network == []
+
+
+def test_loopback_is_refused_while_google_is_the_target(no_network: list[str]) -> None:
+    """A Google run that is pointed at an emulator stops before a byte leaves; so does plain http."""
+    wire = Wire(google_endpoint())
+    for address in ("http://127.0.0.1:8080/admin", "http://admin.googleapis.com/admin", "https://example.org/admin"):
+        with pytest.raises(DirectoryError, match="endpoint class google"):
+            wire.route("GET", address, {})
+    assert wire.route("GET", "https://admin.googleapis.com/admin/directory/v1/users", {}).pool.host.endswith(".com")
+    assert no_network == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "headers", "ending"),
+    [
+        (EndpointClass.EMULATOR, {"x-emulator": "1"}, "taken"),
+        (EndpointClass.EMULATOR, {}, "refused"),
+        (EndpointClass.GOOGLE, {"x-emulator": "1"}, "refused"),
+        (EndpointClass.GOOGLE, {}, "taken"),
+    ],
+)
+def test_an_answer_of_the_other_world_stops_the_run(kind: EndpointClass, headers: dict[str, str], ending: str) -> None:
+    """The emulator marks its answers; the mark in Google's world, or its absence in the emulator's, is a mix-up."""
+    answer = Answer(200, headers, b"{}")
+    if ending == "refused":
+        with pytest.raises(DirectoryError, match=f"endpoint class {kind}"):
+            refuse_other_world(kind, answer)
+    else:
+        refuse_other_world(kind, answer)
+
+
+def test_an_unmarked_answer_over_the_wire_stops_an_emulator_run() -> None:
+    """A server that is not the emulator is noticed at its first answer."""
+    with (
+        scripted([reply(200, {}, emulator=False)]) as server,
+        pytest.raises(DirectoryError, match="something other than the emulator"),
+    ):
+        post(transport_to(server.url))
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("POST", "/admin/directory/v1/users/1/makeAdmin"),
+        ("POST", "/admin/directory/v1/users/1/MAKEADMIN?alt=json"),
+        ("POST", "/admin/directory/v1/users/1/make%41dmin"),
+        ("POST", "/admin/directory/v1/users/1%2FmakeAdmin"),
+        ("POST", "/admin/directory/v1/customer/C0/roleassignments"),
+        ("GET", "/admin/directory/v1/customer/C0/roleassignments"),
+        ("DELETE", "/admin/directory/v1/customer/C0/roleassignments/1"),
+        ("POST", "/admin/directory/v1/customer/C0/roles"),
+        ("PUT", "/admin/directory/v1/customer/C0/roles/1"),
+        ("POST", "/batch"),
+        ("POST", "/batch/admin/directory_v1"),
+        ("POST", "/admin/directory/v1/users?resolveConflictAccount=true"),
+        ("POST", "/admin/directory/v1/users?alt=json&RESOLVECONFLICTACCOUNT=false"),
+        ("POST", "/admin/directory/v1/users?resolve%43onflictAccount=true"),
+        ("POST", "/admin/directory/v1/users/../customer/C0/orgunits"),
+        ("POST", "/admin/directory/v1//users"),
+        ("PUT", "/admin/directory/v1/users/1#/makeAdmin"),
+    ],
+)
+def test_what_must_never_be_asked_for_is_refused(method: str, target: str, no_network: list[str]) -> None:
+    """makeAdmin, roles, batches, resolveConflictAccount, in any spelling: no byte leaves, whoever built the request."""
+    transport = transport_to("http://127.0.0.1:8080/")
+    with pytest.raises(DirectoryError, match="the transport refuses"):
+        transport.send(Request(method, transport.base[:-1] + target, b"{}", {}))
+    assert no_network == []
+
+
+def test_a_method_override_is_refused(no_network: list[str]) -> None:
+    """A GET that asks to be read as something else would slip past every check of the method."""
+    transport = transport_to("http://127.0.0.1:8080/")
+    for name in ("X-HTTP-Method-Override", "x-method-override"):
+        with pytest.raises(DirectoryError, match="override"):
+            transport.send(Request("GET", transport.base + USERS, None, {name: "DELETE"}))
+    assert no_network == []
+
+
+def test_the_official_client_cannot_reach_admin_rights(no_network: list[str]) -> None:
+    """The client's own methods for admin rights, and its parameter for taking over accounts, end at the transport."""
+    transport = transport_to("http://127.0.0.1:8080/")
+    service = build(
+        "admin", "directory_v1", http=transport, static_discovery=True, client_options={"api_endpoint": transport.base}
+    )
+    for request in (
+        service.users().makeAdmin(userKey="1", body={"status": True}),
+        service.roleAssignments().insert(customer="C0", body={}),
+        service.roles().insert(customer="C0", body={}),
+        service.users().insert(body={}, resolveConflictAccount=True),
+    ):
+        with pytest.raises(DirectoryError, match="the transport refuses"):
+            request.execute(num_retries=3)
+    assert no_network == []
+
+
+@given(st.sampled_from(["GET", "POST", "PUT", "PATCH"]), st.text("aA.@%2Fu", max_size=12))
+def test_ordinary_requests_are_not_refused(method: str, key: str) -> None:
+    """The deny-list looks at whole segments: an account whose address merely resembles one of its words is served."""
+    if "%" not in key and not set(key) <= {"."}:
+        refuse_denied(method, f"/admin/directory/v1/users/x{key}makeadmin%40sd.belajar.id?alt=json", {})
+
+
+def test_a_post_whose_connection_closes_is_sent_once() -> None:
+    """The server takes the request and closes without an answer: one POST was seen, and the caller is told so."""
+
+    def close(received: Received, connection: Any) -> None:
+        raise ConnectionError
+
+    with scripted(close) as server:
+        transport = transport_to(server.url)
+        for lost in (1, 2):
+            with pytest.raises(NoAnswerError) as raised:
+                post(transport)
+            assert raised.value.lost is Lost.CONNECTION
+            assert len(server.received) == lost
+
+
+def test_the_clients_own_execute_does_not_resend() -> None:
+    """Through the client's `execute`, retries asked for or not, a lost insert leaves the machine once."""
+
+    def close(received: Received, connection: Any) -> None:
+        raise ConnectionError
+
+    with scripted(close) as server:
+        transport = transport_to(server.url)
+        service = build(
+            "admin",
+            "directory_v1",
+            http=transport,
+            static_discovery=True,
+            client_options={"api_endpoint": transport.base},
+        )
+        with pytest.raises(NoAnswerError):
+            service.users().insert(body={"primaryEmail": "a@sd.belajar.id"}).execute(num_retries=3)
+        assert len(server.received) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(status: int) -> None:
+    """The target of a redirect hears nothing, and the run stops."""
+    with scripted([reply(200, {})]) as target:
+        moved = reply(status, headers={"location": target.url + USERS})
+        with scripted([moved]) as server:
+            with pytest.raises(DirectoryError, match="redirect"):
+                post(transport_to(server.url))
+            assert len(server.received) == 1
+        assert target.received == []
+
+
+def test_an_announced_oversize_answer_is_not_read() -> None:
+    """An answer over the bound is given up at its Content-Length."""
+    with scripted([b"HTTP/1.1 200 OK\r\nx-emulator: 1\r\ncontent-length: 99999999\r\n\r\n{"]) as server:
+        with pytest.raises(NoAnswerError) as raised:
+            post(transport_to(server.url, answer_bytes_max=1_000))
+        assert raised.value.lost is Lost.OVERSIZE
+
+
+@pytest.mark.parametrize("form", ["chunked", "gzip", "endless"])
+def test_an_unannounced_oversize_answer_is_cut(form: str) -> None:
+    """Without a length that counts, reading stops soon after the bound; a compressed bomb is not unpacked."""
+    bomb = gzip.compress(b" " * 50_000_000)
+
+    def flood(received: Received, connection: Any) -> None:
+        if form == "gzip":
+            connection.sendall(reply(200, bomb, headers={"content-encoding": "gzip"}))
+            return
+        head = b"HTTP/1.1 200 OK\r\nx-emulator: 1\r\n"
+        connection.sendall(head + (b"transfer-encoding: chunked\r\n\r\n" if form == "chunked" else b"\r\n"))
+        for _ in range(10_000):
+            connection.sendall(b"1000\r\n" + b"x" * 4_096 + b"\r\n")
+
+    with scripted(flood) as server:
+        with pytest.raises(NoAnswerError) as raised:
+            post(transport_to(server.url, answer_bytes_max=100_000))
+        assert raised.value.lost is Lost.OVERSIZE
+
+
+@pytest.mark.parametrize("where", ["nothing", "head", "body"])
+def test_a_slow_answer_ends_at_the_time_limit(where: str) -> None:
+    """Bytes that drip just often enough to keep a socket's own time limit from firing do not hold a request."""
+
+    def drip(received: Received, connection: Any) -> None:
+        if where == "body":
+            connection.sendall(b"HTTP/1.1 200 OK\r\nx-emulator: 1\r\ncontent-length: 1000\r\n\r\n")
+        for _ in range(200):
+            time.sleep(0.05)
+            if where != "nothing":
+                connection.sendall(
+                    b"x-long: 1\r\n" if where == "head" and _ else b"HTTP/1.1 200 OK\r\n" if not _ else b"x"
+                )
+
+    with scripted(drip) as server:
+        began = time.monotonic()
+        with pytest.raises(NoAnswerError) as raised:
+            post(transport_to(server.url, timeout_seconds=0.4))
+        assert raised.value.lost is Lost.TIMEOUT
+        assert time.monotonic() - began < 2.0
+        assert len(server.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "lost"),
+    [
+        (b"HTTP/1.1 200 OK\r\nx-emulator: 1\r\ncontent-length: 10\r\n\r\n{}", Lost.CONNECTION),
+        (b"garbage\r\n\r\n", Lost.CONNECTION),
+        (reply(200, b"not gzip", headers={"content-encoding": "gzip"}), Lost.UNREADABLE),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nx-emulator: 1\r\n\r\nzz\r\n", Lost.CONNECTION),
+    ],
+    ids=["cut short", "no http", "no gzip", "bad chunk"],
+)
+def test_a_damaged_answer_is_no_answer(answer: bytes, lost: Lost) -> None:
+    """What cannot be read whole tells nothing about the request, and is not asked for again."""
+
+    def damage(received: Received, connection: Any) -> None:
+        connection.sendall(answer)
+        raise ConnectionError
+
+    with scripted(damage) as server:
+        with pytest.raises(NoAnswerError) as raised:
+            post(transport_to(server.url))
+        assert raised.value.lost is lost
+        assert len(server.received) == 1
+
+
+def test_a_closed_port_is_told_apart() -> None:
+    """Where nothing listens, nothing was sent: the one loss that proves it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/"
+    with pytest.raises(NoAnswerError) as raised:
+        post(transport_to(url))
+    assert raised.value.lost is Lost.NOT_CONNECTED
+
+
+def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy variable, set for other programs, does not send pupils' names elsewhere."""
+    with scripted([reply(200, {"proxy": True})]) as proxy, scripted([reply(200, {"proxy": False})]) as server:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "https_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        assert post(transport_to(server.url)).content == b'{"proxy": false}'
+        assert proxy.received == []
+
+
+def test_threads_share_the_connections() -> None:
+    """Eight threads, 400 requests, no more connections than threads, every answer to its own question."""
+
+    def echo(received: Received, connection: Any) -> None:
+        connection.sendall(reply(200, {"target": received.target}))
+
+    wrong: list[str] = []
+
+    def ask(transport: Transport, thread: int) -> None:
+        for number in range(50):
+            target = f"{USERS}/{thread}-{number}"
+            if f'"/{target}"'.encode() not in post(transport, target).content:
+                wrong.append(target)
+
+    with scripted(echo) as server:
+        transport = transport_to(server.url)
+        threads = [threading.Thread(target=ask, args=(transport, number)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+        assert len(server.received) == 400
+        assert server.connections <= 8
+
+
+def test_a_request_leaves_in_one_piece_with_its_token() -> None:
+    """The server reads method, target, token and body as they were built."""
+    with scripted([reply(200, {})]) as server:
+        post(transport_to(server.url), USERS + "?alt=json")
+        (received,) = server.received
+        assert (received.method, received.target) == ("POST", f"/{USERS}?alt=json")
+        assert received.headers["authorization"] == "Bearer token-0"
+        assert received.body == b'{"a": 1}'
+
+
+def test_a_refused_token_is_renewed_and_sent_again_only_where_that_is_safe() -> None:
+    """A 401 costs a renewal always, and a second sending only when the caller says a 401 proves that nothing happened."""
+    with scripted([reply(401, {}), reply(200, {})]) as server:
+        transport = transport_to(server.url)
+        request = Request("POST", transport.base + USERS, b"{}", {})
+        assert transport.send(request).status == 401
+        assert len(server.received) == 1
+    with scripted([reply(401, {}), reply(200, {})]) as server:
+        transport = transport_to(server.url)
+        request = Request("POST", transport.base + USERS, b"{}", {})
+        assert transport.send(request, again_if_refused=True).status == 200
+        assert [received.headers["authorization"] for received in server.received] == [
+            "Bearer token-0",
+            "Bearer token-1",
+        ]

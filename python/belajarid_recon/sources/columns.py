@@ -107,9 +107,9 @@ def read_columns(table: str, raw: pl.DataFrame) -> Rows:
     read = texts.with_columns(_canonical(texts, column, kind) for column, kind in kinds.items())
     unreadable = texts.select(~missing[column] for column in needs) if needs else pl.DataFrame()
     verdict = read.select(
-        pl.coalesce(
-            [_fault(column, need, kinds[column], unreadable[column]) for column, need in needs.items()]
-        ).alias("fault")
+        pl.coalesce([_fault(column, need, kinds[column], unreadable[column]) for column, need in needs.items()]).alias(
+            "fault"
+        )
     )["fault"]
     return split(read, verdict)
 
@@ -136,7 +136,9 @@ def _fault(column: str, need: Need, kind: ColumnKind, present: pl.Series) -> pl.
     if need is Need.OPTIONAL:
         return none
     lost = pl.col(column).is_null()
-    unreadable = pl.when(lost & pl.lit(present)).then(fault(column, _UNREADABLE.get(kind, QuarantineReason.VALUE_MISSING)))
+    unreadable = pl.when(lost & pl.lit(present)).then(
+        fault(column, _UNREADABLE.get(kind, QuarantineReason.VALUE_MISSING))
+    )
     if need is Need.READABLE:
         return unreadable.otherwise(none)
     return unreadable.when(lost).then(fault(column, QuarantineReason.VALUE_MISSING)).otherwise(none)
@@ -194,7 +196,13 @@ def _flag(column: str, found: pl.DataType) -> pl.Expr:
         word = value.str.to_lowercase()
         yes, no = word.is_in(["true", "t"]), word.is_in(["false", "f"])
         number = _code(column, found)
-        return pl.when(yes | (number == 1)).then(statement=True).when(no | (number == 0)).then(statement=False).alias(column)
+        return (
+            pl.when(yes | (number == 1))
+            .then(statement=True)
+            .when(no | (number == 0))
+            .then(statement=False)
+            .alias(column)
+        )
     number = _code(column, found)
     return pl.when(number == 1).then(statement=True).when(number == 0).then(statement=False).alias(column)
 

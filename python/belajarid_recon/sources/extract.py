@@ -67,7 +67,9 @@ def open_extract(folder: Path) -> Extract:
     every fault with its file and remedy (the first 20, the rest counted), or that disagrees with the manifest.
     """
     if not folder.is_dir():
-        raise InputError(f"the extract folder does not exist: {folder}", hint="give the folder that holds sekolah.parquet")
+        raise InputError(
+            f"the extract folder does not exist: {folder}", hint="give the folder that holds sekolah.parquet"
+        )
     faults: list[str] = []
     tables = {table: _find(folder, table, faults) for table in EXTRACT}
     rows = {table: sum(_check_file(folder, path, table, faults) for path in paths) for table, paths in tables.items()}

@@ -15,7 +15,7 @@ import polars as pl
 NAME_FIELD_MAX = 60
 """Characters Google takes in a given or family name (Directory API, users.name)."""
 
-_APOSTROPHES = "[`´ʻʼ‘’]"
+_APOSTROPHES = "[`\u00b4\u02bb\u02bc\u2018\u2019]"
 _NOT_IN_NAMES = r"[^\p{L}\p{M}'.\- ]+"
 _LETTER_APOSTROPHE = "\u02bc"  # counts as a letter, so that a capital does not follow it
 _INVISIBLE = r"[\p{Cc}\p{Cf}]+"

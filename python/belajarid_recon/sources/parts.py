@@ -122,9 +122,8 @@ class ShuffledExtract:
     def _read_operators(self, part: int) -> Table:
         files = tuple(self.extract.relative("role_pengguna"))
         path = part_folder(self.folder, part) / "operator.parquet"
-        if not path.exists():
-            frame = pl.DataFrame(schema=_PART_OPERATOR)
-        else:
+        frame = pl.DataFrame(schema=_PART_OPERATOR)
+        if path.exists():
             frame = scan_file(path).drop("_file", "_row").collect()
         frame = frame.rename({"_source_file": "_file", "_source_row": "_row"})
         return Table(frame, pl.DataFrame(schema=ASIDE), files, frame.height)
@@ -139,8 +138,9 @@ class PartTables:
     operators: Table
 
 
-_PART_KEYS = {"_person": pl.Binary, "_marker": pl.Binary}
-_PART_OPERATOR = pl.Schema({**{name: kind for name, kind in OPERATOR.items() if name != "person_id"}, **_PART_KEYS})
+_PART_KEYS = pl.Schema({"_person": pl.Binary, "_marker": pl.Binary})
+_OPERATOR_COLUMNS = [name for name in OPERATOR if name != "person_id"]
+_PART_OPERATOR = pl.Schema([(name, OPERATOR[name]) for name in _OPERATOR_COLUMNS] + list(_PART_KEYS.items()))
 
 
 def part_folder(folder: Path, part: int) -> Path:
@@ -148,9 +148,7 @@ def part_folder(folder: Path, part: int) -> Path:
     return folder / f"part={part:03}"
 
 
-def shuffle_extract(
-    extract: Extract, *, parts: int, marker_key: Secret, folder: Path, threads: int
-) -> ShuffledExtract:
+def shuffle_extract(extract: Extract, *, parts: int, marker_key: Secret, folder: Path, threads: int) -> ShuffledExtract:
     """Cut an extract into `parts` (a power of two) under `folder`, which must be empty.
 
     The parts hold the same people whatever the order of rows and files. Raises InputError when a file turns out to
@@ -164,7 +162,9 @@ def shuffle_extract(
     for table, key in PERSON_KEYS.items():
         mine = _groups(extract, table, key)
         unkeyed = [shuffle.run(group, [extract.tables[table][place] for place in group.files], key) for group in mine]
-        settled = Table(pl.DataFrame(), pl.concat([pl.DataFrame(schema=ASIDE), *unkeyed]), tuple(extract.relative(table)), 0)
+        settled = Table(
+            pl.DataFrame(), pl.concat([pl.DataFrame(schema=ASIDE), *unkeyed]), tuple(extract.relative(table)), 0
+        )
         groups += mine
         aside.append(settled.quarantine(table))
         counts[table] = TableCounts(read=settled.aside.height, quarantined=settled.aside.height)
@@ -175,7 +175,7 @@ def shuffle_extract(
         folder=folder,
         parts=parts,
         groups=tuple(groups),
-        quarantine=pl.concat([*aside, operators.quarantine]).cast(dict(QUARANTINE)),
+        quarantine=pl.concat([*aside, operators.quarantine]).cast(QUARANTINE),
         counts=counts | operators.counts,
     )
 
@@ -198,7 +198,9 @@ def read_broadcast(extract: Extract, semester_id: str) -> Broadcast:
 
 def empty_table(table: str, files: tuple[str, ...]) -> Table:
     """A table without rows, in canonical types."""
-    raw = pl.DataFrame(schema={**dict.fromkeys(COLUMNS[table], pl.String), **_PART_KEYS, "_file": pl.Int64, "_row": pl.Int64})
+    raw = pl.DataFrame(
+        schema={**dict.fromkeys(COLUMNS[table], pl.String), **_PART_KEYS, "_file": pl.Int64, "_row": pl.Int64}
+    )
     return canonical_table(table, raw, files)
 
 
@@ -245,7 +247,7 @@ class _Shuffle:
             return
         path = self.folder / "operators.parquet"
         frame.write_parquet(path)
-        self._core([path], "person_id", [name for name in OPERATOR if name != "person_id"], "operator")
+        self._core([path], "person_id", _OPERATOR_COLUMNS, "operator")
 
     def _core(self, files: list[Path], key: str, columns: list[str], table: str) -> None:
         try:
@@ -260,9 +262,9 @@ class _Shuffle:
                 table=table,
                 threads=self.threads,
             )
-        except (ValueError, OSError) as error:
+        except (_core.TableError, OSError) as error:
             raise InputError(
-                f"a file of the extract is damaged inside: table {table.split('.')[0]}",
+                f"a file of the extract is damaged inside: table {table.partition('.')[0]}",
                 hint=f"copy or export it again; nothing was changed ({error})",
             ) from error
 
@@ -307,7 +309,7 @@ def _operators(extract: Extract) -> _Operators:
         soft_delete="soft_delete",
         _source_file="_file",
         _source_row="_row",
-    ).cast(dict(OPERATOR))
+    ).cast(OPERATOR)
     set_aside = roles.aside.height
     return _Operators(
         frame=frame,
@@ -340,7 +342,8 @@ def repeated_rows(frame: pl.DataFrame, key: list[str]) -> pl.DataFrame:
         return pl.DataFrame(schema=ASIDE)
     content = [name for name in several.columns if name not in ("_file", "_row", *key)]
     judged = several.sort("_file", "_row").with_columns(
-        kinds=pl.struct(content).n_unique().over(key) if content else pl.lit(1), first=pl.int_range(pl.len()).over(key) == 0
+        kinds=pl.struct(content).n_unique().over(key) if content else pl.lit(1),
+        first=pl.int_range(pl.len()).over(key) == 0,
     )
     contradicts = pl.col("kinds") > 1
     return judged.filter(contradicts | ~pl.col("first")).select(
@@ -351,4 +354,3 @@ def repeated_rows(frame: pl.DataFrame, key: list[str]) -> pl.DataFrame:
         .then(pl.lit(QuarantineReason.ROW_CONTRADICTS.value))
         .otherwise(pl.lit(QuarantineReason.ROW_REPEATED.value)),
     )
-

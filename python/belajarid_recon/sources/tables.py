@@ -37,7 +37,7 @@ class Table:
         if aside.is_empty():
             return self
         kept = self.frame.join(aside, on=["_file", "_row"], how="anti", maintain_order="left")
-        return Table(kept, pl.concat([self.aside, aside.cast(dict(ASIDE))]), self.files, self.read)
+        return Table(kept, pl.concat([self.aside, aside.cast(ASIDE)]), self.files, self.read)
 
     def quarantine(self, name: str) -> pl.DataFrame:
         """The rows set aside as schemas.QUARANTINE."""
@@ -46,7 +46,7 @@ class Table:
         return self.aside.select(
             table=pl.lit(name), file=paths.gather(file) if len(file) else pl.lit(None, dtype=pl.String), row="_row",
             column="column", reason="reason",
-        ).cast(dict(QUARANTINE))  # fmt: skip
+        ).cast(QUARANTINE)  # fmt: skip
 
 
 def read_table(extract: Extract, name: str) -> Table:
@@ -83,7 +83,7 @@ def read_batches(extract: Extract, name: str, *, rows_max: int = BATCH_ROWS) -> 
 def canonical_table(name: str, raw: pl.DataFrame, files: tuple[str, ...]) -> Table:
     """A raw frame with `_file` and `_row` as a table in canonical types."""
     rows = read_columns(name, raw)
-    return Table(frame=rows.frame, aside=rows.aside.cast(dict(ASIDE)), files=files, read=raw.height)
+    return Table(frame=rows.frame, aside=rows.aside.cast(ASIDE), files=files, read=raw.height)
 
 
 def _collect(scan: pl.LazyFrame, path: Path) -> pl.DataFrame:

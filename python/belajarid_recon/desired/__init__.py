@@ -1,0 +1,1 @@
+"""Stage 3: what should exist, by the regulation in force."""

@@ -1,0 +1,151 @@
+"""One account a person and jenjang: who should have one, in which role, at which school, and why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from belajarid_recon import _core
+from belajarid_recon.desired.eligibility import ROLE_OF_DUTY, judged_duties
+from belajarid_recon.desired.orgunits import UNIT_OF_ROLE, unit_paths
+from belajarid_recon.desired.reasons import ReasonCode
+from belajarid_recon.records import Reference
+from belajarid_recon.regulations import Regulation, domains
+from belajarid_recon.schemas import DESIRED, JENJANG_CODE, Role, Standing
+
+_KEY = ["person_id", "jenjang"]
+
+_ROLE_RANK = {role.value: rank for rank, role in enumerate(Role)}
+_REASON_RANK = {reason.value: rank for rank, reason in enumerate(ReasonCode)}
+
+
+@dataclass(frozen=True)
+class DesiredRules:
+    """What desired accounts follow from beside the records.
+
+    `doubted` has the column `person_id`: people who may be registered twice (`records.Doubts.people`).
+    """
+
+    regulation: Regulation
+    reference: Reference
+    doubted: pl.DataFrame
+
+
+def desired_accounts(people: pl.DataFrame, duties: pl.DataFrame, rules: DesiredRules) -> pl.DataFrame:
+    """Desired accounts (schemas.DESIRED) of one part, sorted by account key: one row a person and jenjang with a duty.
+
+    `people` is schemas.PERSON, `duties` schemas.DUTY.
+
+    Rules. One account a person and jenjang, whatever the number of schools (pusatinformasi.belajar.id 5925552020761); admin beats
+    guru beats pupil. The school is that of the duty that gives the role, then the home school, the earliest, the lowest
+    NPSN. A leaver has ended duties and none that still holds; the latest end counts. Doubted people get neither account nor suspension until a person decides.
+    """
+    judged = judged_duties(duties, rules.regulation)
+    chosen = _chosen(judged)
+    named = people.select("person_id", "marker", "given_name", "family_name")
+    held = rules.doubted.select("person_id").unique().with_columns(held=pl.lit(value=True))
+    rows = (
+        chosen.join(named, on="person_id", how="inner")
+        .join(held, on="person_id", how="left")
+        .with_columns(
+            standing=pl.when(pl.col("held")).then(pl.lit(Standing.INELIGIBLE.value)).otherwise("standing"),
+            reason=pl.when(pl.col("held")).then(pl.lit(ReasonCode.SUSPECTED_DUPLICATE.value)).otherwise("reason"),
+        )
+    )
+    codes = rows["jenjang"].replace_strict(
+        {jenjang.value: code for jenjang, code in JENJANG_CODE.items()}, return_dtype=pl.UInt8
+    )
+    keys = pl.Series("account_key", _core.account_keys(rows["marker"], codes)).cast(pl.Binary)
+    return _with_attributes(rows.with_columns(keys), rules.reference).sort("account_key")
+
+
+def _chosen(judged: pl.DataFrame) -> pl.DataFrame:
+    """The duty that speaks for each person and jenjang, with `standing` and the `role` of an active one."""
+    roles = {duty: role.value for duty, role in ROLE_OF_DUTY.items()}
+    ranked = judged.with_columns(
+        role=pl.col("duty").replace_strict(roles, default=None, return_dtype=pl.String),
+        stays=pl.col("holds").any().over(_KEY),
+        gone=pl.col("exit_code").is_not_null(),
+    ).with_columns(
+        # 0: gives the account; 1: an end that counts; 2: says why there is none; 3: an end that does not count.
+        order=pl.when(pl.col("eligible"))
+        .then(0)
+        .when(pl.col("gone"))
+        .then(pl.when(pl.col("stays")).then(3).otherwise(1))
+        .otherwise(2),
+        role_rank=pl.col("role").replace_strict(_ROLE_RANK, default=-1, return_dtype=pl.Int64),
+        reason_rank=pl.col("reason").replace_strict(_REASON_RANK, return_dtype=pl.Int64),
+        half_head=(pl.col("reason") == ReasonCode.HEAD_WITHOUT_HEAD_TYPE).any().over(_KEY),
+    )
+    ordered = ranked.sort(
+        "order",
+        pl.when(pl.col("eligible")).then(-pl.col("role_rank")),
+        pl.when(~pl.col("eligible") & ~pl.col("gone")).then("reason_rank"),
+        pl.when(pl.col("gone")).then(-pl.col("exit_date").to_physical().cast(pl.Int64)),
+        ~pl.col("induk").fill_null(value=False),
+        "since",
+        "npsn",
+        "sekolah_id",
+        "reason_rank",
+        "exit_code",
+        nulls_last=True,
+    )
+    first = ordered.unique(_KEY, keep="first", maintain_order=True)
+    active, leaver = pl.col("order") == 0, pl.col("order") == 1
+    return first.with_columns(
+        standing=pl.when(active)
+        .then(pl.lit(Standing.ACTIVE.value))
+        .when(leaver)
+        .then(pl.lit(Standing.LEAVER.value))
+        .otherwise(pl.lit(Standing.INELIGIBLE.value)),
+        # An educator who is half a head keeps the educator's account, and the reason says why it is no admin's.
+        reason=pl.when(active & pl.col("half_head") & (pl.col("role") == Role.GURU))
+        .then(pl.lit(ReasonCode.HEAD_WITHOUT_HEAD_TYPE.value))
+        .otherwise("reason"),
+    )
+
+
+def _with_attributes(rows: pl.DataFrame, reference: Reference) -> pl.DataFrame:
+    """The columns of schemas.DESIRED; attributes only where the standing is active."""
+    active = pl.col("standing") == Standing.ACTIVE
+    units = {role.value: unit for role, unit in UNIT_OF_ROLE.items()}
+    single = pl.col("given_name") == pl.col("family_name")
+    attributes = {
+        "role": pl.col("role"),
+        "nama": pl.when(single).then("given_name").otherwise(pl.concat_str("given_name", "family_name", separator=" ")),
+        "domain": pl.col("domain"),
+        "accepted_domains": pl.col("accepted_domains"),
+        "given_name": pl.col("given_name"),
+        "family_name": pl.col("family_name"),
+        "ou_path": pl.concat_str(
+            "unit", pl.lit("/"), pl.col("role").replace_strict(units, default=None, return_dtype=pl.String)
+        ),
+        "npsn": pl.col("npsn"),
+        "listed": pl.col("role") != Role.PUPIL.value,
+        "suspended": pl.lit(value=False),
+    }
+    return (
+        rows.join(_domain_table(), on=["jenjang", "role"], how="left")
+        .join(unit_paths(reference), on="kode_kabkota", how="left")
+        .with_columns(**{name: pl.when(active).then(value) for name, value in attributes.items()})
+        .select(list(DESIRED))
+        .cast(DESIRED)
+    )
+
+
+def _domain_table() -> pl.DataFrame:
+    rows = [
+        {
+            "jenjang": row.jenjang.value,
+            "role": role.value,
+            "domain": row.of(role),
+            "accepted_domains": list(row.older(role)),
+        }
+        for row in domains().domains
+        for role in Role
+    ]
+    return pl.DataFrame(
+        rows,
+        schema={"jenjang": pl.String, "role": pl.String, "domain": pl.String, "accepted_domains": pl.List(pl.String)},
+    )

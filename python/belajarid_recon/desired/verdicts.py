@@ -1,0 +1,68 @@
+"""One verdict for every person, so that nobody is lost between the register and the plan."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from belajarid_recon.desired.reasons import ReasonCode
+from belajarid_recon.schemas import PersonKind, Standing
+from belajarid_recon.sources.parts import TableCounts
+
+VERDICTS = pl.Schema({"person_kind": pl.String, "standing": pl.String, "reason": pl.String, "people": pl.Int64})
+
+_STANDINGS = [Standing.ACTIVE.value, Standing.LEAVER.value, Standing.INELIGIBLE.value]
+
+
+def person_verdicts(people: pl.DataFrame, duties: pl.DataFrame, desired: pl.DataFrame) -> pl.DataFrame:
+    """`person_id`, `person_kind`, `standing`, `reason`: one row for each of `people`.
+
+    Somebody with several jenjang counts under the best standing (active, leaver, ineligible). Somebody without a row in
+    `desired` is ineligible: `form-outside-belajar-id` with duties outside belajar.id only, `no-duty` without any.
+    """
+    best = (
+        desired.select("person_id", "standing", "reason", rank=_rank(), jenjang="jenjang")
+        .sort("person_id", "rank", "jenjang")
+        .unique("person_id", keep="first")
+    )
+    outside = duties.select("person_id").unique().with_columns(outside=pl.lit(value=True))
+    missing = (
+        pl.when(pl.col("outside"))
+        .then(pl.lit(ReasonCode.FORM_OUTSIDE_BELAJAR_ID.value))
+        .otherwise(pl.lit(ReasonCode.NO_DUTY.value))
+    )
+    return (
+        people.select("person_id", "person_kind")
+        .join(best, on="person_id", how="left")
+        .join(outside, on="person_id", how="left")
+        .select(
+            "person_id",
+            "person_kind",
+            standing=pl.col("standing").fill_null(Standing.INELIGIBLE.value),
+            reason=pl.coalesce("reason", missing),
+        )
+    )
+
+
+def verdicts(persons: pl.DataFrame, counts: dict[str, TableCounts]) -> pl.DataFrame:
+    """People by kind, standing and reason (VERDICTS), sorted.
+
+    `persons` is what `person_verdicts` says, of one part or all; `counts` those of the same records. For pupils and staff the people, those deleted at the source included (`record-deleted`), are the accepted rows of their table:
+    quarantined, excluded and planned add up to read.
+    """
+    counted = persons.group_by("person_kind", "standing", "reason").agg(people=pl.len()).cast(VERDICTS)
+    deleted = [
+        {
+            "person_kind": kind.value,
+            "standing": Standing.INELIGIBLE.value,
+            "reason": ReasonCode.RECORD_DELETED.value,
+            "people": counts[kind.value].unused,
+        }
+        for kind in (PersonKind.PESERTA_DIDIK, PersonKind.PTK)
+        if counts[kind.value].unused
+    ]
+    return pl.concat([counted, pl.DataFrame(deleted, schema=VERDICTS)]).sort("person_kind", "standing", "reason")
+
+
+def _rank() -> pl.Expr:
+    ranks = {standing: rank for rank, standing in enumerate(_STANDINGS)}
+    return pl.col("standing").replace_strict(ranks, return_dtype=pl.Int64)

@@ -1,0 +1,19 @@
+"""Stage 2: rows become people and duties; what cannot be used is quarantined with a reason."""
+
+from belajarid_recon.records.duplicates import EVIDENCE, Doubts, find_duplicates
+from belajarid_recon.records.made import Records, add_counts, check_counts, make_records
+from belajarid_recon.records.period import Period
+from belajarid_recon.records.reference import Reference, make_reference
+
+__all__ = [
+    "EVIDENCE",
+    "Doubts",
+    "Period",
+    "Records",
+    "Reference",
+    "add_counts",
+    "check_counts",
+    "find_duplicates",
+    "make_records",
+    "make_reference",
+]

@@ -1,0 +1,56 @@
+"""People: one row a person, from the pupils' and staff's tables, and from the users for operators who are no PTK."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from belajarid_recon.records.judging import in_series, judge
+from belajarid_recon.schemas import PERSON, PersonKind
+from belajarid_recon.sources import identifiers, names
+from belajarid_recon.sources.columns import fault
+from belajarid_recon.sources.parts import repeated_rows
+from belajarid_recon.sources.reasons import QuarantineReason
+from belajarid_recon.sources.tables import Table
+
+
+def judge_people(table: Table, other_ids: pl.Series) -> Table:
+    """Set aside repeated people, ids that `other_ids` (another kind of person) has too, and names without a letter.
+
+    The frame gains `given_name` and `family_name`; `nama` is folded.
+    """
+    table = table.set_aside(repeated_rows(table.frame, ["_person"]))
+    shared = in_series("_person", other_ids)
+    table = judge(table, pl.when(shared).then(fault("_person", QuarantineReason.PERSON_ID_SHARED)))
+    return judge_names(table)
+
+
+def judge_names(table: Table) -> Table:
+    """Set aside rows whose name has no letter; the frame gains `given_name` and `family_name`, and `nama` is folded."""
+    folded = table.frame.select(names.folded_name("nama"))["nama"]
+    frame = table.frame.with_columns(folded, *names.account_names(folded).get_columns())
+    named = Table(frame, table.aside, table.files, table.read)
+    nameless = pl.col("family_name").is_null() | pl.col("given_name").is_null()
+    return judge(named, pl.when(nameless).then(fault("nama", QuarantineReason.NAME_UNUSABLE)))
+
+
+def people_of(table: Table, kind: PersonKind) -> pl.DataFrame:
+    """The rows of schemas.PERSON that judged people make; deleted ones make none."""
+    kept = table.frame.filter(~pl.col("soft_delete"))
+    numbers = {"nik": identifiers.nik, "nisn": identifiers.nisn, "nuptk": identifiers.nuptk}
+    nothing = pl.lit(None, dtype=pl.String)
+    return kept.select(
+        person_id="_person",
+        marker="_marker",
+        person_kind=pl.lit(kind.value),
+        nama="nama",
+        given_name="given_name",
+        family_name="family_name",
+        **{name: read(name) if name in kept.columns else nothing for name, read in numbers.items()},
+        tanggal_lahir=pl.col("tanggal_lahir") if "tanggal_lahir" in kept.columns else pl.lit(None, dtype=pl.Date),
+    ).cast(PERSON)
+
+
+def operators_who_are_no_ptk(operators: Table) -> pl.DataFrame:
+    """One row of schemas.PERSON for each user of judged operator roles who has no PTK row; deleted users make none."""
+    alone = operators.frame.filter(~pl.col("is_ptk")).unique("_person", keep="any")
+    return people_of(Table(alone, operators.aside, operators.files, 0), PersonKind.PENGGUNA).sort("person_id")

@@ -1,0 +1,158 @@
+"""Requests made from steps, and the two questions a read answers about them: is it done, is it as before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import orjson
+import polars as pl
+
+from belajarid_recon.directory.interface import Account
+from belajarid_recon.directory.observed import npsn_of
+from belajarid_recon.schemas import ACCOUNT_ATTRIBUTES, STEP, Action
+
+STEPS_PER_READ = 4_096
+FINGERPRINT_BYTES = 16
+
+
+class Step(NamedTuple):
+    """One row of schemas.STEP, its columns in order."""
+
+    step: int
+    tenant: str
+    action: str
+    step_class: str
+    reason: str
+    account_key: bytes | None
+    marker: str | None
+    target_id: str | None
+    address: str | None
+    given_name: str | None
+    family_name: str | None
+    ou_path: str | None
+    npsn: str | None
+    listed: bool | None
+    suspended: bool | None
+    before: str | None
+    kode_kabkota: str | None
+    held_by: str | None
+
+    @property
+    def is_creation(self) -> bool:
+        """Whether it makes an account."""
+        return self.action == Action.CREATE
+
+    @property
+    def is_orgunit(self) -> bool:
+        """Whether it makes an organisational unit."""
+        return self.action == Action.CREATE_ORGUNIT
+
+
+def read_steps(steps: pl.DataFrame, condition: pl.Expr) -> Iterator[Step]:
+    """Steps (schemas.STEP) that no guard holds and that meet `condition`, in plan order, a slice in memory at a time."""
+    for start in range(0, steps.height, STEPS_PER_READ):
+        rows = steps.slice(start, STEPS_PER_READ).filter(pl.col("held_by").is_null() & condition)
+        for row in rows.select(STEP.names()).iter_rows():
+            yield Step._make(row)
+
+
+def insert_body(step: Step) -> dict[str, Any]:
+    """users.insert for a creation, without its password.
+
+    Field names: discovery document admin directory_v1, schema User. The marker is part of the insert itself, so an account of
+    ours never stands without it.
+    """
+    body: dict[str, Any] = {
+        "primaryEmail": step.address,
+        "name": {"givenName": step.given_name, "familyName": step.family_name},
+        "orgUnitPath": step.ou_path,
+        "externalIds": [{"type": "custom", "customType": "recon", "value": step.marker}],
+        "changePasswordAtNextLogin": True,
+    }
+    if step.npsn is not None:
+        body["organizations"] = [{"costCenter": step.npsn, "primary": True}]
+    if step.listed is not None:
+        body["includeInGlobalAddressList"] = step.listed
+    return body
+
+
+def update_body(step: Step) -> dict[str, Any]:
+    """users.update: the attributes the step writes, as absolute values. The name goes whole, because the directory replaces it whole."""
+    body: dict[str, Any] = {}
+    if step.address is not None:
+        body["primaryEmail"] = step.address
+    if step.given_name is not None or step.family_name is not None:
+        body["name"] = {"givenName": step.given_name, "familyName": step.family_name}
+    if step.ou_path is not None:
+        body["orgUnitPath"] = step.ou_path
+    if step.npsn is not None:
+        body["organizations"] = [{"costCenter": step.npsn, "primary": True}]
+    if step.listed is not None:
+        body["includeInGlobalAddressList"] = step.listed
+    if step.suspended is not None:
+        body["suspended"] = step.suspended
+    return body
+
+
+def orgunit_body(step: Step) -> dict[str, Any]:
+    """orgunits.insert: the unit's name and its parent's path."""
+    parent, _, name = (step.ou_path or "").rpartition("/")
+    return {"parentOrgUnitPath": parent or "/", "name": name}
+
+
+def body_of(step: Step) -> dict[str, Any]:
+    """The step's request without a password."""
+    if step.is_orgunit:
+        return orgunit_body(step)
+    return insert_body(step) if step.is_creation else update_body(step)
+
+
+def fingerprint(step: Step, body: dict[str, Any]) -> str:
+    """What ties an intent to its request: a keyless hash over target and body. Take it before the password is put in."""
+    content = orjson.dumps([step.action, step.target_id, body], option=orjson.OPT_SORT_KEYS)
+    return blake2b(content, digest_size=FINGERPRINT_BYTES).hexdigest()
+
+
+def desired_attributes(step: Step) -> dict[str, Any]:
+    """What the step writes, by attribute (schemas.ACCOUNT_ATTRIBUTES), with the local part of an address as `user_id`."""
+    values = {name: getattr(step, name) for name in ACCOUNT_ATTRIBUTES if name != "domain"}
+    if step.address is not None:
+        values["user_id"], _, values["domain"] = step.address.lower().partition("@")
+    if step.is_creation:
+        values["suspended"] = False
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def attributes_of(account: Account) -> dict[str, Any]:
+    """The same attributes as the directory answers them, with its defaults."""
+    name = account.get("name") or {}
+    user_id, _, domain = str(account.get("primaryEmail", "")).lower().partition("@")
+    return {
+        "user_id": user_id,
+        "domain": domain,
+        "given_name": name.get("givenName"),
+        "family_name": name.get("familyName"),
+        "ou_path": account.get("orgUnitPath"),
+        "npsn": npsn_of(account.get("organizations")),
+        "listed": account.get("includeInGlobalAddressList", True),
+        "suspended": account.get("suspended", False),
+    }
+
+
+def carries_step(step: Step, account: Account) -> bool:
+    """Whether the account has every value the step writes."""
+    there = attributes_of(account)
+    return all(there[name] == value for name, value in desired_attributes(step).items())
+
+
+def stands_before(step: Step, account: Account) -> bool:
+    """Whether each attribute the step writes has either its new value or the one the plan saw: nobody else changed it."""
+    before = orjson.loads(step.before or "{}")
+    there = attributes_of(account)
+    return all(
+        there[name] == value or (name in before and there[name] == before[name])
+        for name, value in desired_attributes(step).items()
+        if name != "user_id"
+    )

@@ -1,0 +1,181 @@
+"""Apply a plan to its end, from wherever an earlier start left it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from belajarid_recon.apply.killpoints import KillPoint, reached
+from belajarid_recon.apply.result import ApplyResult, Watcher, count_result
+from belajarid_recon.apply.tenant import ApplyScope, TenantApply
+from belajarid_recon.components import Clock, Randomness
+from belajarid_recon.directory.interface import Directory
+from belajarid_recon.errors import PlanError
+from belajarid_recon.plan.definition import Plan
+from belajarid_recon.settings import Settings
+from belajarid_recon.state.folders import RunFolder, RunStatus
+from belajarid_recon.state.journal import Journal
+from belajarid_recon.state.ledger import reserve_addresses
+from belajarid_recon.state.lifecycle import record_lifecycle
+from belajarid_recon.state.lock import StateLock
+
+JOIN_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class ApplyComponents:
+    """What is handed in to apply a plan."""
+
+    directories: Mapping[str, Directory]
+    """By tenant; one for each tenant the plan has free steps for."""
+    clock: Clock
+    randomness: Randomness
+    watch: Watcher = lambda _: None
+
+
+def apply_plan(
+    lock: StateLock, run: RunFolder, plan: Plan, settings: Settings, components: ApplyComponents
+) -> ApplyResult:
+    """Carry out every step of the plan that no guard holds, each once; go on where an earlier start was interrupted.
+
+    The run is closed when every such step is settled: done, or parked with a reason that the result counts. Raises
+    PlanError before the first write when plan, settings and directory are not of one world or the run is over; DirectoryError
+    when the directory refuses us; BusyError when the journal cannot be written; KeyboardInterrupt after a clean stop. After each
+    of them the same call goes on.
+    """
+    lock.require(run.state)
+    if run.status() in {RunStatus.CLOSED, RunStatus.ABANDONED}:
+        raise PlanError(f"run is {run.status()}: {run.run_id}", hint="make a new plan")
+    digest = plan.digest
+    _check_world(plan, settings, components.directories)
+    with _open_journal(run, plan, digest, components.clock) as journal:
+        reached(KillPoint.JOURNAL_READY)
+        reserve_addresses(run, plan.steps)
+        reached(KillPoint.ADDRESSES_RESERVED)
+        run.mark(RunStatus.APPLYING, components.clock, plan_digest=digest)
+        reached(KillPoint.APPLYING_MARKED)
+        scope = ApplyScope(
+            journal=journal,
+            steps=plan.steps,
+            settings=settings,
+            clock=components.clock,
+            randomness=components.randomness,
+            watch=components.watch,
+            stop=threading.Event(),
+        )
+        _apply_tenants([TenantApply(tenant, components.directories[tenant], scope) for tenant in _tenants(plan)])
+        reached(KillPoint.ALL_SETTLED)
+        record_lifecycle(run, plan.steps, journal)
+        reached(KillPoint.LIFECYCLE_RECORDED)
+        run.mark(RunStatus.CLOSED, components.clock)
+        return count_result(plan.steps, journal)
+
+
+def abandon_run(lock: StateLock, run: RunFolder, plan: Plan, clock: Clock) -> None:
+    """Give a run up so that another plan can be made. What it did stays done and is found by the next snapshot.
+
+    A journal that is damaged is passed over: its addresses stay reserved, accounts it made are found by their markers, and
+    accounts it suspended stay suspended until a person looks.
+    """
+    lock.require(run.state)
+    if run.journal.exists():
+        try:
+            with Journal.open(run.journal, clock=clock) as journal:
+                record_lifecycle(run, plan.steps, journal)
+        except PlanError as error:
+            run.mark(RunStatus.ABANDONED, clock, journal=error.message)
+            return
+    run.mark(RunStatus.ABANDONED, clock)
+
+
+def _tenants(plan: Plan) -> list[str]:
+    """Tenants with steps that no guard holds, in the plan's order."""
+    free = plan.steps.filter(pl.col("held_by").is_null())
+    return free["tenant"].unique(maintain_order=True).to_list()
+
+
+def _check_world(plan: Plan, settings: Settings, directories: Mapping[str, Directory]) -> None:
+    """Refuse a plan of another world. The customer id is read from the server: settings can be wrong about it."""
+    if plan.endpoint_class != settings.endpoint.kind.value:
+        raise PlanError(
+            f"plan was made for another endpoint: {plan.endpoint_class}",
+            hint="apply it with the settings it was made with",
+        )
+    for tenant in _tenants(plan):
+        directory = directories.get(tenant)
+        if directory is None:
+            raise PlanError(
+                f"plan has steps for a tenant the settings do not name: {tenant}", hint="add it, or plan again"
+            )
+        customer_id = directory.customer_id()
+        if customer_id != plan.customer_ids.get(tenant):
+            raise PlanError(
+                f"the directory of tenant {tenant} belongs to another customer than the plan: {customer_id}",
+                hint="check the tenant's credentials and customer_id, then plan again",
+            )
+
+
+def _open_journal(run: RunFolder, plan: Plan, digest: str, clock: Clock) -> Journal:
+    """The run's journal, made if this is its first start. Raises PlanError when it belongs to another plan."""
+    if not run.journal.exists():
+        meta = {"plan_digest": digest, "endpoint_class": plan.endpoint_class, "run_id": run.run_id}
+        return Journal.create(run.journal, meta, steps=plan.steps.height, clock=clock)
+    journal = Journal.open(run.journal, clock=clock)
+    if journal.meta.get("plan_digest") != digest:
+        journal.close()
+        raise PlanError(
+            f"journal belongs to another plan: {run.journal}", hint="put the run's own plan back, or abandon it"
+        )
+    return journal
+
+
+def _apply_tenants(tenants: list[TenantApply]) -> None:
+    """Settle everywhere, then send everywhere, tenants side by side. Raises the first error, or KeyboardInterrupt."""
+    try:
+        _side_by_side(tenants, TenantApply.settle_open)
+        _side_by_side(tenants, TenantApply.send_all)
+    finally:
+        for tenant in tenants:
+            tenant.close()
+
+
+def _side_by_side(tenants: list[TenantApply], phase: Callable[[TenantApply], None]) -> None:
+    """Run a phase in a thread for each tenant, and raise what went wrong once all have come to a clean end."""
+    threads = [
+        threading.Thread(target=_guarded, args=(tenant, phase), name=f"apply-{tenant.tenant}", daemon=True)
+        for tenant in tenants
+    ]
+    for thread in threads:
+        thread.start()
+    interrupted = _join(threads, tenants)
+    if interrupted:
+        raise KeyboardInterrupt
+    for tenant in tenants:
+        for error in tenant.errors:
+            raise error
+
+
+def _join(threads: list[threading.Thread], tenants: list[TenantApply]) -> bool:
+    """Wait for all threads. The first Ctrl-C asks them to stop cleanly; the second gets through. Says whether there was one."""
+    interrupted = False
+    for thread in threads:
+        while thread.is_alive():
+            try:
+                thread.join(JOIN_SECONDS)
+            except KeyboardInterrupt:
+                if interrupted:
+                    raise
+                interrupted = True
+                for tenant in tenants:
+                    tenant.stop()
+    return interrupted
+
+
+def _guarded(tenant: TenantApply, phase: Callable[[TenantApply], None]) -> None:
+    try:
+        phase(tenant)
+    except BaseException as error:
+        tenant.fail(error)

@@ -1,0 +1,108 @@
+"""What a reading of the directory says about one sending. Pure: accounts in, judgement out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from belajarid_recon.apply.body import Step, carries_step, stands_before
+from belajarid_recon.directory.google import carries_marker
+from belajarid_recon.directory.interface import Account, Reply
+from belajarid_recon.state.journal import EventState
+
+
+class ApplyReason(StrEnum):
+    """Why a step was parked, or what was found about one that is done. A rejection adds the directory's word: `rejected-…`."""
+
+    FIELDS_DIFFER = "fields-differ"
+    """Done: the account is ours, and somebody has changed it since. The next plan sees it."""
+    ADDRESS_FOREIGN = "address-foreign"
+    """Parked: another account holds the address. It is never touched; the next plan gives a new name."""
+    ACCOUNT_FOREIGN = "account-foreign"
+    """Parked: the account to change does not carry our marker (any more)."""
+    ACCOUNT_GONE = "account-gone"
+    """Parked: the account to change is not there."""
+    MARKER_TWICE = "marker-on-two-accounts"
+    """Parked: more than one account carries the marker; a person has to look."""
+    DRIFT = "drift"
+    """Parked: somebody gave the account other values than the plan saw."""
+    ATTEMPTS_USED_UP = "attempts-used-up"
+    """Parked: sent as often as the settings allow, without effect."""
+    REJECTED = "rejected"
+    """Parked: the directory says no for good."""
+
+
+class Outcome(NamedTuple):
+    """How a sending ended. Its state is never `intent`."""
+
+    state: EventState
+    reason: str = ""
+    status: int | None = None
+    target_id: str | None = None
+    retry_after_seconds: float | None = None
+
+
+class Judgement(NamedTuple):
+    """What one reading says, and whether a later one could say otherwise: reads lag behind writes."""
+
+    outcome: Outcome
+    final: bool
+
+
+ABSENT = Outcome(EventState.ABSENT)
+
+
+def judge_creation(step: Step, at_address: Account | None, with_marker: Sequence[Account]) -> Judgement:
+    """Judge an insert by the account at its address and by those the search finds under its marker.
+
+    Only the marker says whose an account is. An address in other hands proves that our insert had no effect there; an
+    account of ours under another address was renamed in between, and making a second one would be wrong.
+    """
+    candidates = [*with_marker] if at_address is None else [at_address, *with_marker]
+    ours = {str(account.get("id")): account for account in candidates if carries_marker(account, step.marker or "")}
+    if len(ours) > 1:
+        return Judgement(Outcome(EventState.PARKED, ApplyReason.MARKER_TWICE), final=False)
+    for target_id, account in ours.items():
+        if carries_step(step, account):
+            return Judgement(Outcome(EventState.DONE, target_id=target_id), final=True)
+        # A fresh account can be read in part only, so this waits for a fuller reading.
+        return Judgement(Outcome(EventState.DONE, ApplyReason.FIELDS_DIFFER, target_id=target_id), final=False)
+    if at_address is not None:
+        foreign = Outcome(EventState.PARKED, ApplyReason.ADDRESS_FOREIGN)
+        return Judgement(foreign, final=_has_marker(at_address))
+    return Judgement(ABSENT, final=False)
+
+
+def judge_update(step: Step, account: Account | None) -> Judgement:
+    """Judge an update by the account with its immutable id."""
+    if account is None:
+        return Judgement(Outcome(EventState.PARKED, ApplyReason.ACCOUNT_GONE), final=False)
+    if not carries_marker(account, step.marker or ""):
+        return Judgement(Outcome(EventState.PARKED, ApplyReason.ACCOUNT_FOREIGN), final=_has_marker(account))
+    if carries_step(step, account):
+        return Judgement(Outcome(EventState.DONE, target_id=step.target_id), final=True)
+    if stands_before(step, account):
+        # Values are absolute: sending them twice has the effect of once, so there is nothing to wait for.
+        return Judgement(ABSENT, final=True)
+    return Judgement(Outcome(EventState.PARKED, ApplyReason.DRIFT), final=False)
+
+
+def judge_orgunit(step: Step, paths: set[str]) -> Judgement:
+    """Judge a unit by the paths that exist; the directory does not tell their cases apart, and makes no path twice."""
+    there = (step.ou_path or "").lower() in {path.lower() for path in paths}
+    return Judgement(Outcome(EventState.DONE) if there else ABSENT, final=True)
+
+
+def rejection(reply: Reply) -> Outcome:
+    """A step the directory refused for good, with its reason word as a reason code."""
+    word = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", reply.reason).lower()
+    known = re.fullmatch(r"[a-z0-9-]{1,64}", word)
+    reason = f"{ApplyReason.REJECTED}-{word}" if known else str(ApplyReason.REJECTED)
+    return Outcome(EventState.PARKED, reason, reply.status)
+
+
+def _has_marker(account: Account) -> bool:
+    """Whether it carries a marker at all; one read in part may not show it yet."""
+    return any(entry.get("customType") == "recon" for entry in account.get("externalIds") or ())

@@ -62,7 +62,7 @@ class Control:
     def _lines(self, tenant: str) -> Iterator[bytes]:
         inserts = self._service.storage.inserts_by_marker(tenant)
         last = 0
-        while rows := self._service.storage.all_users(tenant, last, _ROWS):
+        while rows := self._service.storage.users_from(tenant, last, _ROWS):
             last = rows[-1].number
             yield b"".join(_line(user, inserts) for user in rows)
 
@@ -105,8 +105,7 @@ class Control:
         return {**body, "primaryEmail": address, "orgUnitPath": path, "name": name}
 
     def _add_planted(self, tenant: Tenant, body: dict[str, Any]) -> str:
-        storage = self._service.storage
-        if any(storage.address_taken(one) for one in (body["primaryEmail"], *body.get("aliases", ()))):
+        if any(self._service.users.taken(one) for one in (body["primaryEmail"], *body.get("aliases", ()))):
             raise duplicate()
         user = self._service.users.add(tenant, body, None)
         identity: str = orjson.loads(user.answer)["id"]

@@ -105,13 +105,13 @@ class Discovery:
         shared = {name: _query_check(rule) for name, rule in document["parameters"].items()}
         found = [self._method(rule, shared) for rule in _walk(document)]
         self.methods: Mapping[str, Method] = {method.name: method for method in found}
-        self._by_verb: dict[str, list[Method]] = {}
-        for method in sorted(found, key=lambda one: one.name):
-            self._by_verb.setdefault(method.verb, []).append(method)
+        self._by_place: dict[tuple[str, str], list[Method]] = {}
+        for method in sorted(found, key=lambda one: one.pattern.pattern.count("/")):
+            self._by_place.setdefault((method.verb, _place(method.pattern.pattern)), []).append(method)
 
     def find(self, verb: str, path: str) -> tuple[Method, tuple[str, ...]] | None:
         """The method that serves this verb and undecoded path, with its path parameters; None when Google knows none."""
-        for method in self._by_verb.get(verb, ()):
+        for method in self._by_place.get((verb, _place(path)), ()):
             values = method.path_values(path)
             if values is not None:
                 return method, values
@@ -265,6 +265,11 @@ def _path_pattern(path: str, parameters: Mapping[str, Any]) -> re.Pattern[str]:
         return f"({own})"
 
     return re.compile(re.sub(r"\{(\+?)(\w+)\}", group, path))
+
+
+def _place(path: str) -> str:
+    """The first word behind `/admin/directory/v1/`, by which methods are sorted before any pattern is tried."""
+    return re.split(r"[/:(\\]", path.removeprefix("/admin/directory/v1/").lstrip("("), maxsplit=1)[0]
 
 
 def _walk(resource: Mapping[str, Any]) -> list[Mapping[str, Any]]:

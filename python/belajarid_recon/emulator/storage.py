@@ -1,18 +1,19 @@
-"""State in SQLite: the one copy, read and written through one connection.
+"""State in SQLite, through one connection; what is searched by is in `index`.
 
-Writes go into a transaction that stays open until `commit`, which the server calls every few milliseconds; reads on the same connection
-see them at once. A kill of the emulator itself loses at most what came after the last commit; a stop loses nothing.
+Writes go into a transaction that stays open until `commit`, which the server calls every few milliseconds; reads on the same
+connection see them at once. A kill of the emulator itself loses at most what came after the last commit; a stop loses nothing.
 A user's answer is kept as the bytes that are sent, so that reading is copying.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import apsw
+import orjson
 
 from belajarid_recon.errors import SettingsError
 
@@ -20,20 +21,23 @@ FORMAT = 1
 WRITES_MAX = 5_000
 """Writes a transaction may hold before it is committed without waiting for the clock."""
 
+_PRAGMAS = """
+PRAGMA locking_mode=EXCLUSIVE;
+PRAGMA journal_mode=WAL;
+PRAGMA synchronous=OFF;
+PRAGMA wal_autocheckpoint=8000;
+PRAGMA cache_size=-65536;
+"""
+# EXCLUSIVE: the folder's lock keeps others out already. OFF: a kill of the process loses nothing that was committed;
+# only a power cut could, and this is an emulator.
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS user (
-    number INTEGER PRIMARY KEY, tenant TEXT NOT NULL, domain TEXT NOT NULL, email TEXT NOT NULL, deleted_at REAL,
-    marker TEXT, password TEXT, answer BLOB NOT NULL
+    number INTEGER PRIMARY KEY, tenant TEXT NOT NULL, email TEXT NOT NULL, deleted_at REAL, marker TEXT, password TEXT,
+    answer BLOB NOT NULL
 );
-CREATE INDEX IF NOT EXISTS user_live ON user (domain, email) WHERE deleted_at IS NULL;
-CREATE INDEX IF NOT EXISTS user_deleted ON user (domain, email, number) WHERE deleted_at IS NOT NULL;
-CREATE TABLE IF NOT EXISTS address (
-    address TEXT PRIMARY KEY, number INTEGER NOT NULL, alias INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS external (
-    tenant TEXT NOT NULL, value TEXT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (tenant, value, number)
-) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS user_deleted ON user (tenant, email, number) WHERE deleted_at IS NOT NULL;
 CREATE TABLE IF NOT EXISTS orgunit (
     tenant TEXT NOT NULL, folded TEXT NOT NULL, path TEXT NOT NULL, id TEXT NOT NULL UNIQUE, parent_id TEXT NOT NULL,
     description TEXT NOT NULL, PRIMARY KEY (tenant, folded)
@@ -44,20 +48,25 @@ CREATE TABLE IF NOT EXISTS token (
 """
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class StoredUser:
-    """One row of `user`."""
+    """One row of `user`, without its password."""
 
     number: int
     tenant: str
-    domain: str
     email: str
     deleted_at: float | None
     marker: str | None
+    """The marker users.insert made it with; None when it had none or was planted."""
     answer: bytes
 
+    @property
+    def domain(self) -> str:
+        """The domain of its primary address."""
+        return self.email.rpartition("@")[2]
 
-_COLUMNS = "number, tenant, domain, email, deleted_at, marker, answer"
+
+_SELECT_USER = "SELECT number, tenant, email, deleted_at, marker, answer FROM user"
 
 
 class Storage:
@@ -65,10 +74,7 @@ class Storage:
 
     def __init__(self, file: Path) -> None:
         self._database = apsw.Connection(str(file))
-        # OFF: a kill of the process loses nothing that was committed; only a power cut could, and this is an emulator.
-        self._database.execute(
-            "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=8000; PRAGMA cache_size=-131072"
-        )
+        self._database.execute(_PRAGMAS)
         self._database.execute(_TABLES)
         self._writes = 0
         self.on_first_write: Callable[[], None] = lambda: None
@@ -99,8 +105,9 @@ class Storage:
             self._database.execute("BEGIN IMMEDIATE")
             self.on_first_write()
         elif self._writes >= WRITES_MAX:
-            self.commit()
+            self._database.execute("COMMIT")
             self._database.execute("BEGIN IMMEDIATE")
+            self._writes = 0
         self._writes += 1
         self._database.execute(statement, values)
 
@@ -119,74 +126,52 @@ class Storage:
 
     # Users
 
-    def last_number(self) -> int:
-        """The highest account number ever given; 0 when there is none."""
-        for (number,) in self._database.execute("SELECT max(number) FROM user"):
-            return int(number or 0)
-        return 0
-
     def add_user(self, user: StoredUser, password: str | None) -> None:
-        """Store a new account. Its addresses and external ids are added apart."""
+        """Store a new account."""
         self._write(
-            "INSERT INTO user VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                user.number, user.tenant, user.domain, user.email, user.deleted_at, user.marker, password, user.answer,
-            ),
-        )  # fmt: skip
+            "INSERT INTO user VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (user.number, user.tenant, user.email, user.deleted_at, user.marker, password, user.answer),
+        )
 
     def change_user(self, user: StoredUser, password: str | None) -> None:
         """Replace what an update may change; a password of None stays."""
         self._write(
-            "UPDATE user SET domain = ?, email = ?, deleted_at = ?, answer = ?, password = coalesce(?, password)"
-            " WHERE number = ?",
-            (user.domain, user.email, user.deleted_at, user.answer, password, user.number),
+            "UPDATE user SET email = ?, deleted_at = ?, answer = ?, password = coalesce(?, password) WHERE number = ?",
+            (user.email, user.deleted_at, user.answer, password, user.number),
         )
 
     def user(self, number: int) -> StoredUser | None:
         """The account with this number, deleted or not."""
-        return self._one_user("WHERE number = ?", (number,))
-
-    def user_at(self, address: str) -> StoredUser | None:
-        """The live account that has this address, as primary one or alias."""
-        return self._one_user("WHERE number = (SELECT number FROM address WHERE address = ?)", (address,))
-
-    def _one_user(self, condition: str, values: tuple[Any, ...]) -> StoredUser | None:
-        for row in self._database.execute(f"SELECT {_COLUMNS} FROM user {condition}", values):  # noqa: S608 - constants
+        for row in self._database.execute(f"{_SELECT_USER} WHERE number = ?", (number,)):
             return StoredUser(*row)
         return None
 
-    def live_users(self, domain: str, after: str, limit: int) -> list[StoredUser]:
-        """Live accounts of a domain by primary address, those behind `after` only."""
+    def users(self, numbers: Sequence[int]) -> list[StoredUser]:
+        """The accounts with these numbers, in their order."""
         rows = self._database.execute(
-            f"SELECT {_COLUMNS} FROM user WHERE domain = ? AND deleted_at IS NULL AND email > ?"  # noqa: S608
-            " ORDER BY email LIMIT ?",
-            (domain, after, limit),
+            f"{_SELECT_USER.replace('FROM', 'FROM json_each(?) AS wanted JOIN')} ON number = wanted.value"
+            " ORDER BY wanted.key",
+            (orjson.dumps(numbers).decode(),),
         )
         return [StoredUser(*row) for row in rows]
 
-    def deleted_users(self, domain: str, after: tuple[str, int], since: float, limit: int) -> list[StoredUser]:
-        """Accounts of a domain deleted at `since` or later, by address and number, those behind `after` only."""
+    def deleted_users(self, tenant: str, after: tuple[str, int], since: float) -> Iterator[StoredUser]:
+        """A tenant's accounts deleted at `since` or later, by address and number, those behind `after` only."""
         rows = self._database.execute(
-            f"SELECT {_COLUMNS} FROM user WHERE domain = ? AND deleted_at IS NOT NULL AND deleted_at >= ?"  # noqa: S608
-            " AND (email, number) > (?, ?) ORDER BY email, number LIMIT ?",
-            (domain, since, *after, limit),
+            f"{_SELECT_USER} WHERE tenant = ? AND deleted_at IS NOT NULL AND deleted_at >= ? AND (email, number) > (?, ?)"
+            " ORDER BY email, number",
+            (tenant, since, *after),
         )
-        return [StoredUser(*row) for row in rows]
+        return (StoredUser(*row) for row in rows)
 
-    def users_with_external_id(self, tenant: str, value: str, limit: int) -> list[StoredUser]:
-        """Live accounts of a tenant that carry this external id, by primary address."""
-        rows = self._database.execute(
-            f"SELECT {_COLUMNS} FROM user WHERE deleted_at IS NULL AND number IN"  # noqa: S608
-            " (SELECT number FROM external WHERE tenant = ? AND value = ?) ORDER BY email LIMIT ?",
-            (tenant, value, limit),
-        )
-        return [StoredUser(*row) for row in rows]
+    def all_users(self) -> Iterator[StoredUser]:
+        """Every account in the order they were made, deleted ones included. Nothing may be written meanwhile."""
+        return (StoredUser(*row) for row in self._database.execute(f"{_SELECT_USER} ORDER BY number"))
 
-    def all_users(self, tenant: str, after: int, limit: int) -> list[StoredUser]:
-        """Accounts of a tenant in the order they were made, deleted ones included."""
+    def users_from(self, tenant: str, after: int, limit: int) -> list[StoredUser]:
+        """Accounts of a tenant behind a number, in the order they were made, deleted ones included."""
         rows = self._database.execute(
-            f"SELECT {_COLUMNS} FROM user WHERE number > ? AND tenant = ? ORDER BY number LIMIT ?",  # noqa: S608
-            (after, tenant, limit),
+            f"{_SELECT_USER} WHERE number > ? AND tenant = ? ORDER BY number LIMIT ?", (after, tenant, limit)
         )
         return [StoredUser(*row) for row in rows]
 
@@ -196,49 +181,6 @@ class Storage:
             "SELECT marker, count(*) FROM user WHERE tenant = ? AND marker IS NOT NULL GROUP BY marker", (tenant,)
         )
         return dict(iter(rows))
-
-    def count_live(self, tenant: str) -> int:
-        """Live accounts of a tenant."""
-        for (count,) in self._database.execute(
-            "SELECT count(*) FROM user WHERE tenant = ? AND deleted_at IS NULL", (tenant,)
-        ):
-            return int(count)
-        return 0
-
-    # Addresses and external ids
-
-    def address_taken(self, address: str) -> bool:
-        """Whether a live account has this address."""
-        return any(True for _ in self._database.execute("SELECT 1 FROM address WHERE address = ?", (address,)))
-
-    def aliases(self, number: int, addresses: Iterable[str]) -> Iterator[str]:
-        """Those of `addresses` that are aliases of the account, for consistency checks."""
-        for address in addresses:
-            yield from (
-                str(found)
-                for (found,) in self._database.execute(
-                    "SELECT address FROM address WHERE address = ? AND number = ? AND alias", (address, number)
-                )
-            )
-
-    def put_address(self, address: str, number: int, *, alias: bool) -> None:
-        """Give an address to an account, or change what it is to it."""
-        self._write("INSERT OR REPLACE INTO address VALUES (?, ?, ?)", (address, number, alias))
-
-    def drop_addresses(self, addresses: Iterable[str]) -> None:
-        """Free addresses."""
-        for address in addresses:
-            self._write("DELETE FROM address WHERE address = ?", (address,))
-
-    def put_external_ids(self, tenant: str, number: int, values: Iterable[str]) -> None:
-        """Make external ids searchable."""
-        for value in values:
-            self._write("INSERT OR IGNORE INTO external VALUES (?, ?, ?)", (tenant, value, number))
-
-    def drop_external_ids(self, tenant: str, number: int, values: Iterable[str]) -> None:
-        """Forget external ids."""
-        for value in values:
-            self._write("DELETE FROM external WHERE tenant = ? AND value = ? AND number = ?", (tenant, value, number))
 
     # Organisational units
 

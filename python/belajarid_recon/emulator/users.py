@@ -14,6 +14,7 @@ from xxhash import xxh3_64_hexdigest
 
 from belajarid_recon.emulator import accounts
 from belajarid_recon.emulator.call import Call, Territory
+from belajarid_recon.emulator.index import Index
 from belajarid_recon.emulator.instants import EmulatedTime
 from belajarid_recon.emulator.orgunits import Orgunits
 from belajarid_recon.emulator.pages import PageTokens
@@ -61,7 +62,8 @@ class Users:
         self._orgunits = orgunits
         self._pages = pages
         self._ids = AccountIds(int(storage.fact("seed", "0")))
-        self._number = storage.last_number()
+        self._index = Index()
+        self._number = 0
         self._territory = Territory(frozenset(), frozenset())
         self._quotas: Mapping[Jenjang, TenantQuotas] = {}
         self._live: dict[Jenjang, int] = {}
@@ -70,7 +72,24 @@ class Users:
         """Say who there is and what they may do."""
         self._territory = territory
         self._quotas = quotas
-        self._live = {tenant.jenjang: self._storage.count_live(tenant.jenjang) for tenant in tenants}
+        self._live = {tenant.jenjang: 0 for tenant in tenants}
+        for user in self._storage.all_users():
+            self._number = user.number
+            if user.deleted_at is None:
+                self._enter(user, orjson.loads(user.answer))
+
+    def _enter(self, user: StoredUser, account: Mapping[str, Any]) -> None:
+        """Make a live account findable."""
+        self._index.add_primary(user.email, user.number)
+        for alias in account.get("aliases", ()):
+            self._index.add_alias(alias, user.number)
+        self._index.add_external_ids(user.tenant, user.number, accounts.external_values(account))
+        tenant = Jenjang(user.tenant)
+        self._live[tenant] = self._live.get(tenant, 0) + 1
+
+    def taken(self, address: str) -> bool:
+        """Whether a live account has this address, as primary one or alias."""
+        return self._index.number(address) is not None
 
     # Methods of the API
 
@@ -84,7 +103,7 @@ class Users:
         if password is None:
             raise invalid("Invalid Password")
         changes = self._checked(tenant, body)
-        if self._storage.address_taken(address):
+        if self.taken(address):
             raise duplicate()
         quotas = self._quotas[tenant.jenjang]
         if quotas.limits.accounts_max is not None and self._live[tenant.jenjang] >= quotas.limits.accounts_max:
@@ -101,7 +120,7 @@ class Users:
         tenant, body = call.tenant, call.body
         stored = self._find(tenant, call.path[0])
         password = accounts.checked_password(body)
-        address, domain = stored.email, stored.domain
+        address = stored.email
         if "primaryEmail" in body:
             address, domain = accounts.checked_local_part(body["primaryEmail"] or "")
             self._territory.check_domain(tenant, domain)
@@ -111,11 +130,11 @@ class Users:
         accounts.merge(account, changes, self._time.calendar())
         if address != stored.email:
             self._rename(account, stored, address)
-        changed = replace(stored, email=address, domain=domain, answer=accounts.rendered(account))
+        changed = replace(stored, email=address, answer=accounts.rendered(account))
         self._storage.change_user(changed, password)
         if "externalIds" in changes:
-            self._storage.drop_external_ids(stored.tenant, stored.number, external_before)
-            self._storage.put_external_ids(stored.tenant, stored.number, accounts.external_values(account))
+            self._index.drop_external_ids(stored.tenant, stored.number, external_before)
+            self._index.add_external_ids(stored.tenant, stored.number, accounts.external_values(account))
         return Answer(200, changed.answer)
 
     def delete(self, call: Call) -> Answer:
@@ -124,9 +143,9 @@ class Users:
         account = orjson.loads(stored.answer)
         now = self._time.elapsed()
         account["deletionTime"] = self._time.calendar(now)
-        self._storage.drop_addresses([stored.email, *account.get("aliases", ())])
-        self._storage.drop_external_ids(stored.tenant, stored.number, accounts.external_values(account))
         self._storage.change_user(replace(stored, deleted_at=now, answer=accounts.rendered(account)), None)
+        self._index.free(stored.email, account.get("aliases", ()))
+        self._index.drop_external_ids(stored.tenant, stored.number, accounts.external_values(account))
         self._live[call.tenant.jenjang] -= 1
         return Answer(204, b"")
 
@@ -153,7 +172,7 @@ class Users:
         if "query" in query:
             found = self._search(call.tenant, query["query"], domains, after[0])
         elif query.get("showDeleted", "").lower() == "true":
-            found = self._deleted(domains, after, limit + 1)
+            found = self._deleted(call.tenant, domains, after, limit + 1)
         else:
             found = self._live_page(domains, after[0], limit + 1)
         answers = [user.answer for user in found[:limit]]
@@ -173,15 +192,9 @@ class Users:
         accounts.merge(account, changes, account["creationTime"])
         address = account["primaryEmail"]
         marker = accounts.marker_of(account) if password is not None else None
-        user = StoredUser(
-            number, tenant.jenjang, address.rpartition("@")[2], address, None, marker, accounts.rendered(account)
-        )
+        user = StoredUser(number, tenant.jenjang, address, None, marker, accounts.rendered(account))
         self._storage.add_user(user, password)
-        self._storage.put_address(address, number, alias=False)
-        for alias in account.get("aliases", ()):
-            self._storage.put_address(alias, number, alias=True)
-        self._storage.put_external_ids(tenant.jenjang, number, accounts.external_values(account))
-        self._live[tenant.jenjang] += 1
+        self._enter(user, account)
         return user
 
     # Steps of the methods
@@ -197,25 +210,24 @@ class Users:
 
     def _rename(self, account: dict[str, Any], stored: StoredUser, address: str) -> None:
         """Give the account a new primary address; the old one becomes its alias and stays taken."""
-        if self._storage.address_taken(address):
+        if self.taken(address):
             raise duplicate()
         aliases = account.setdefault("aliases", [])
         accounts.check_rename_room(aliases)
         aliases.append(stored.email)
         account["primaryEmail"] = address
-        self._storage.put_address(stored.email, stored.number, alias=True)
-        self._storage.put_address(address, stored.number, alias=False)
+        self._index.demote(stored.email)
+        self._index.add_primary(address, stored.number)
 
     def _find(self, tenant: Tenant, key: str) -> StoredUser:
         """The live account with this id or address. Raises ApiError 403 or 404."""
-        stored: StoredUser | None = None
         if "@" in key:
             address = key.lower()
             self._territory.check_domain(tenant, address.rpartition("@")[2])
-            stored = self._storage.user_at(address)
+            number = self._index.number(address)
         else:
             number = self._ids.number(key)
-            stored = None if number is None else self._storage.user(number)
+        stored = None if number is None else self._storage.user(number)
         if stored is None or stored.deleted_at is not None or stored.tenant != tenant.jenjang:
             raise not_found("Resource Not Found: userKey")
         return stored
@@ -232,13 +244,16 @@ class Users:
         return (domain,)
 
     def _live_page(self, domains: tuple[str, ...], after: str, limit: int) -> list[StoredUser]:
-        pages = [self._storage.live_users(domain, after, limit) for domain in domains]
-        return pages[0] if len(pages) == 1 else list(islice(merge_sorted(*pages, key=_position), limit))
+        pages = [self._index.listing(domain).after(after, limit) for domain in domains]
+        addresses = pages[0] if len(pages) == 1 else islice(merge_sorted(*pages), limit)
+        return self._storage.users(self._index.numbers(addresses))
 
-    def _deleted(self, domains: tuple[str, ...], after: tuple[str, int], limit: int) -> list[StoredUser]:
+    def _deleted(
+        self, tenant: Tenant, domains: tuple[str, ...], after: tuple[str, int], limit: int
+    ) -> list[StoredUser]:
         since = self._time.elapsed() - DELETED_LIFE_SECONDS
-        pages = [self._storage.deleted_users(domain, after, since, limit) for domain in domains]
-        return list(islice(merge_sorted(*pages, key=_position), limit))
+        found = self._storage.deleted_users(tenant.jenjang, after, since)
+        return list(islice((user for user in found if user.domain in domains), limit))
 
     def _search(self, tenant: Tenant, text: str, domains: tuple[str, ...], after: str) -> list[StoredUser]:
         """What `query=` finds. Two forms are known; any other is refused, never answered with too much."""
@@ -247,15 +262,12 @@ class Users:
             raise invalid("Invalid Input: query")
         value = match[2] or match[3] or match[4]
         if match[1] == "email":
-            one = self._storage.user_at(value.lower())
-            found = [] if one is None else [one]
+            number = self._index.number(value.lower())
+            numbers: tuple[int, ...] = () if number is None else (number,)
         else:
-            found = self._storage.users_with_external_id(tenant.jenjang, value, limit=10_000)
-        return [user for user in found if user.domain in domains and user.email > after]
-
-
-def _position(user: StoredUser) -> tuple[str, int]:
-    return user.email, user.number
+            numbers = self._index.with_external_id(tenant.jenjang, value)
+        found = [user for user in self._storage.users(numbers) if user.domain in domains and user.email > after]
+        return sorted(found, key=lambda user: user.email)
 
 
 def _page(answers: list[bytes], token: str) -> bytes:

@@ -166,6 +166,7 @@ def population_create(
     schools: Annotated[
         Path | None, typer.Option("--schools", help="A larger school list than the one shipped.")
     ] = None,
+    regions_file: Annotated[Path | None, typer.Option("--regions-file", help="The regions of that list (CSV).")] = None,
     *,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -176,12 +177,24 @@ def population_create(
     """
     printer = Printer(as_json=as_json)
     with ending(printer, debug=debug):
-        from belajarid_recon.population.create import CreateRequest, create_population  # noqa: PLC0415 - tools, no stage
+        from belajarid_recon.population.create import (  # noqa: PLC0415 - a tool, no stage
+            DEMO_REGIONS,
+            CreateRequest,
+            create_population,
+        )
 
-        chosen = {"regions": tuple(name.strip() for name in regions.split(","))} if regions else {}
-        request = CreateRequest(out=out, people=people, seed=seed, date=parse_date(date), schools=schools, **chosen)
         with printer.watch() as watch:
-            summary = create_population(request, progress=lambda done, total: watch("people", done, total))
+            request = CreateRequest(
+                out=out,
+                people=people,
+                seed=seed,
+                day=parse_date(date),
+                regions=tuple(name.strip() for name in regions.split(",")) if regions else DEMO_REGIONS,
+                schools_file=schools,
+                regions_file=regions_file,
+                progress=lambda done, total: watch("people", done, total),
+            )
+            summary = create_population(request)
         _print_population(printer, summary.rows, out)
 
 
@@ -262,16 +275,11 @@ def _apply(printer: Printer, settings: Settings, run_id: str | None) -> int:
     printer.line(f"applied: {result.done:,} done, {result.parked:,} parked, {result.held:,} held")
     for reason, count in sorted(result.parked_reasons.items()):
         printer.line(f"  parked: {count:,} {reason}")
-    printer.record(
-        apply={
-            "done": result.done,
-            "parked": result.parked,
-            "held": result.held,
-            "parked_reasons": result.parked_reasons,
-            "findings": result.findings,
-        }
-    )
-    return result.parked + result.held
+    for reason, count in sorted(result.findings.items()):
+        printer.line(f"  found: {count:,} {reason}")
+    tenants = {tenant.tenant: vars(tenant) for tenant in result.tenants}
+    printer.record(apply={"done": result.done, "parked": result.parked, "held": result.held, "tenants": tenants})
+    return result.parked + result.held + result.remaining
 
 
 def _verify(printer: Printer, settings: Settings, run_id: str | None) -> int:

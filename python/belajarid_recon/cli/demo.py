@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
+import polars as pl
 import typer
 from rich.table import Table
 
@@ -18,6 +19,7 @@ from belajarid_recon.cli.ending import ending
 from belajarid_recon.cli.printer import Printer
 from belajarid_recon.components import SystemRandomness
 from belajarid_recon.emulator.launch import EmulatorProcess
+from belajarid_recon.emulator.settings import EmulatorSettings
 from belajarid_recon.errors import ExitStatus, SettingsError
 from belajarid_recon.population.advance import AdvanceRequest, Plant, advance_population
 from belajarid_recon.population.create import CreateRequest, create_population
@@ -116,19 +118,24 @@ def _play(printer: Printer, folder: Path, people: int, seed: int) -> DemoStory:
     week1, week2, mended = (folder / name for name in ("extract-week1", "extract-week2", "extract-week2-mended"))
     with printer.watch() as watch:
         created = create_population(
-            CreateRequest(out=week1, people=people, seed=seed, date=FIRST_WEEK),
-            progress=lambda done, total: watch("people", done, total),
+            CreateRequest(
+                out=week1,
+                people=people,
+                seed=seed,
+                day=FIRST_WEEK,
+                progress=lambda done, total: watch("people", done, total),
+            )
         )
     printer.say(f"   {sum(created.rows.values()):,} rows in {len(created.rows)} tables, {_seconds(started)}")
-    with EmulatorProcess(folder / "emulator", scale=TIME_SCALE) as emulator:
+    with EmulatorProcess(EmulatorSettings(folder / "emulator", scale=TIME_SCALE)) as emulator:
         settings = write_settings(folder, emulator)
         printer.say(f"[bold]2.[/bold] week 1, {FIRST_WEEK}: an empty directory at {emulator.url}")
         first = _week(printer, story, settings, week1, FIRST_WEEK)
         _expect(story, first.plan.count("create") > 0, "week 1 creates accounts")
         _expect(story, first.plan.held == 0, "week 1 holds nothing")
-        kota = min(created.regions)
+        kota, name = first_kabkota(week1)
         printer.say(
-            f"[bold]3.[/bold] a week passes; by mistake {PLANTED_SHARE:.0%} of {created.regions[kota]}'s pupils get an exit code"
+            f"[bold]3.[/bold] a week passes; by mistake {PLANTED_SHARE:.0%} of the pupils of {name} get an exit code"
         )
         request = AdvanceRequest(
             source=week1, out=week2, seed=seed, plant=Plant(kode_kabkota=kota, share=PLANTED_SHARE)
@@ -137,7 +144,7 @@ def _play(printer: Printer, folder: Path, people: int, seed: int) -> DemoStory:
         second = _week(printer, story, settings, week2, SECOND_WEEK)
         _expect(story, second.plan.held > 0, "a guard holds the damaged kota's suspensions")
         _expect(story, 0 < second.plan.runnable < first.plan.steps.height / 10, "week 2 plans only what changed")
-        printer.say(f"[bold]4.[/bold] {created.regions[kota]} mends its data; a third plan")
+        printer.say(f"[bold]4.[/bold] {name} mends its data; a third plan")
         advance_population(AdvanceRequest(source=week1, out=mended, seed=seed))
         third = _week(printer, story, settings, mended, SECOND_WEEK)
         _expect(story, third.plan.steps.is_empty(), "the third plan is all no-op")
@@ -234,6 +241,17 @@ def write_settings(folder: Path, emulator: EmulatorProcess) -> Settings:
     path = folder / "recon.toml"
     path.write_text(SETTINGS_TEMPLATE.format(url=emulator.url, scale=TIME_SCALE, tenants=tenants), encoding="utf-8")
     return load_settings(path)
+
+
+LEVEL_KABKOTA = 2
+"""`mst_wilayah.id_level_wilayah` of a kabupaten or kota."""
+
+
+def first_kabkota(extract: Path) -> tuple[str, str]:
+    """Code and name of the first kabupaten or kota of an extract, by code."""
+    regions = pl.read_parquet(extract / "mst_wilayah.parquet").filter(pl.col("id_level_wilayah") == LEVEL_KABKOTA)
+    code, name = regions.select(pl.col("kode_wilayah").str.strip_chars(), "nama").sort("kode_wilayah").row(0)
+    return code, name
 
 
 def _seconds(started: float) -> str:

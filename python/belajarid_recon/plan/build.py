@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -59,6 +59,8 @@ class PlanContext:
     guards: Guards
     naming_key: Secret
     threads: int = 1
+    people: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Everybody in the register, by standing and reason code."""
 
 
 def build_plan(parts: list[PartChanges], context: PlanContext, inputs: dict[str, object]) -> Plan:
@@ -77,6 +79,7 @@ def build_plan(parts: list[PartChanges], context: PlanContext, inputs: dict[str,
         counts=_counts(steps, tallies),
         reasons=_reasons(pl.concat([tallies, unnamed])),
         findings=findings,
+        people=context.people,
     )
     return Plan(steps=steps, facts=facts, inputs=dict(inputs))
 

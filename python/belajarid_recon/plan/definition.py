@@ -45,6 +45,8 @@ class PlanFacts:
     reasons: dict[str, dict[str, int]]
     """Tenant to reason code to number of people or accounts, for everything that got no step."""
     findings: tuple[Finding, ...] = ()
+    people: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Standing to reason code to number of people in the register: everybody is in it once."""
 
     def as_document(self) -> dict[str, Any]:
         """The facts as plain JSON values."""
@@ -56,6 +58,7 @@ class PlanFacts:
             "counts": self.counts,
             "reasons": self.reasons,
             "findings": [vars(finding) for finding in self.findings],
+            "people": self.people,
         }
 
 

@@ -74,4 +74,5 @@ def _facts(document: dict[str, Any]) -> PlanFacts:
         counts=document["counts"],
         reasons=document["reasons"],
         findings=tuple(Finding(**finding) for finding in document["findings"]),
+        people=document["people"],
     )

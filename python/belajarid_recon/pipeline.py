@@ -1,0 +1,334 @@
+"""The whole road, top to bottom: `make_plan`, `apply_run`, `verify_run`. Stages do the work; this file says in which order."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+
+from belajarid_recon.apply.result import ApplyResult, Progress
+from belajarid_recon.apply.run import ApplyComponents, apply_plan
+from belajarid_recon.apply.run import abandon_run as give_up
+from belajarid_recon.components import Clock, Randomness, ScaledClock, SystemRandomness
+from belajarid_recon.directory.connect import connect
+from belajarid_recon.directory.google import GoogleDirectory
+from belajarid_recon.directory.snapshot import SnapshotRequest, orgunits, read_addresses, read_facts, take_snapshots
+from belajarid_recon.errors import PlanError, SettingsError
+from belajarid_recon.partitions import PartLoop, Watch, quiet, reconcile_parts, write_records
+from belajarid_recon.plan.build import PlanContext, build_plan
+from belajarid_recon.plan.definition import Plan
+from belajarid_recon.plan.file import read_plan, write_plan
+from belajarid_recon.regulations import load_regulations
+from belajarid_recon.schemas import Jenjang
+from belajarid_recon.secrets import Secret, load_key
+from belajarid_recon.settings import EndpointClass, Settings
+from belajarid_recon.sources.extract import open_extract
+from belajarid_recon.state.atomic import write_atomically
+from belajarid_recon.state.folders import RunFolder, latest_run, new_run, open_run, unfinished_run
+from belajarid_recon.state.ledger import read_ledger
+from belajarid_recon.state.lifecycle import suspended_by_us
+from belajarid_recon.state.lock import StateLock
+
+__all__ = [
+    "PlanRequest",
+    "PlannedRun",
+    "Verification",
+    "abandon_run",
+    "apply_run",
+    "latest",
+    "make_plan",
+    "read_plan",
+    "verify_run",
+]
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """What a plan is made from, beside settings and directory."""
+
+    extract: Path
+    date: date
+    regulation: str | None = None
+
+
+@dataclass(frozen=True)
+class Components:
+    """Behaviour handed in."""
+
+    clock: Clock
+    randomness: Randomness = field(default_factory=SystemRandomness)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Components:
+        """The machine's own, at the endpoint's time scale."""
+        return cls(clock=ScaledClock(settings.endpoint.time_scale))
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Keys of a run."""
+
+    marker: Secret
+    naming: Secret
+
+    @classmethod
+    def of(cls, settings: Settings) -> Keys:
+        """Read from the files the settings name, or from the environment."""
+        return cls(
+            marker=load_key(settings.keys.marker_file, environment="RECON_MARKER_KEY", what="marker key"),
+            naming=load_key(settings.keys.naming_file, environment="RECON_NAMING_KEY", what="naming key"),
+        )
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A plan, the run folder it is in, and how many rows of each table were read, accepted and quarantined."""
+
+    folder: RunFolder
+    plan: Plan
+    counts: dict[str, dict[str, int]]
+
+    @property
+    def rows_read(self) -> int:
+        """Rows of all tables."""
+        return sum(count["read"] for count in self.counts.values())
+
+    @property
+    def rows_quarantined(self) -> int:
+        """Rows set aside, of all tables."""
+        return sum(count["quarantined"] for count in self.counts.values())
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a second reading of the directory says."""
+
+    unchanged: int
+    """Accounts that agree."""
+    differences: int
+    """Steps a new plan would have beside the held ones."""
+    held: int
+    """Steps of the run's plan that still wait for a person."""
+
+
+def make_plan(settings: Settings, request: PlanRequest, *, watch: Watch = quiet) -> PlannedRun:
+    """Read the register and the directory and write a plan into a new run folder. The directory is only read.
+
+    Everything that can be refused is looked at before the run folder is made. Raises ReconError kinds by what is to be
+    mended: input, settings, directory, or an earlier run that is not finished.
+    """
+    components = Components.of(settings)
+    with StateLock(settings.state, purpose="plan"):
+        _refuse_unfinished(settings.state)
+        regulation = load_regulations(settings.regulations, request.date, request.regulation)
+        keys = Keys.of(settings)
+        directories = connect(settings, components.clock, components.randomness)
+        extract = open_extract(request.extract)
+        _check_customers(settings, directories)
+        run = new_run(settings.state, components.clock, components.randomness)
+        loop = PartLoop(run.records, settings.run.parts, settings.run.threads, watch)
+        records = write_records(loop, extract, request.date, regulation, keys.marker)
+        records.quarantine.write_parquet(run.quarantine)
+        made_from = {
+            "date": request.date.isoformat(),
+            "regulation": regulation.id,
+            "parts": loop.parts,
+            "counts": records.counts,
+            "people": records.people,
+            "findings": records.findings,
+            "kabkota_names": records.kabkota_names,
+            "extract": {"files": extract.digests, "rows": extract.rows},
+        }
+        write_atomically(run.records / FACTS_FILE, orjson.dumps(made_from, option=orjson.OPT_INDENT_2))
+        _snapshot(settings, components, directories, run.snapshot, watch)
+        plan = _plan(settings, run, run.snapshot, watch)
+        write_plan(run.plan, plan)
+        return PlannedRun(run, plan, records.counts)
+
+
+FACTS_FILE = "facts.json"
+"""In a run's records: what a plan needs to know of them beside their tables."""
+
+
+def apply_run(settings: Settings, run_id: str | None = None, *, watch: Watch = quiet) -> ApplyResult:
+    """Carry out a run's plan, or go on with it. `run_id` absent: the unfinished run, else the latest.
+
+    Raises PlanError when the plan is damaged or for another world, and for a real endpoint: its plans need an approval,
+    which cannot be given yet.
+    """
+    if settings.endpoint.kind is EndpointClass.GOOGLE:
+        raise PlanError(
+            "a plan for a real endpoint needs an approval, and this version cannot take one",
+            hint='apply towards the emulator: [endpoint] class = "emulator"',
+        )
+    components = Components.of(settings)
+    with StateLock(settings.state, purpose="apply") as lock:
+        run = _chosen(settings.state, run_id)
+        plan = read_plan(run.plan)
+        directories = connect(settings, components.clock, components.randomness)
+        handed_in = ApplyComponents(
+            directories={tenant.value: directory for tenant, directory in directories.items()},
+            clock=components.clock,
+            randomness=components.randomness,
+            watch=_applied(watch, plan),
+        )
+        return apply_plan(lock, run, plan, settings, handed_in)
+
+
+def _applied(watch: Watch, plan: Plan) -> Callable[[Progress], None]:
+    """Steps of all tenants in one count: their settled steps are told apart by tenant, and summed here."""
+    settled: dict[str, int] = {}
+    guard = threading.Lock()
+
+    def told(progress: Progress) -> None:
+        with guard:
+            settled[progress.tenant] = progress.done + progress.parked
+            watch("steps", sum(settled.values()), plan.runnable)
+
+    return told
+
+
+def verify_run(settings: Settings, run_id: str | None = None, *, watch: Watch = quiet) -> Verification:
+    """Read the directory again and plan again from the run's records; write what still differs to `verify.json`."""
+    components = Components.of(settings)
+    with StateLock(settings.state, purpose="verify"):
+        run = _chosen(settings.state, run_id)
+        made = read_plan(run.plan)
+        folder = run.path / "verify-snapshot"
+        shutil.rmtree(folder, ignore_errors=True)
+        directories = connect(settings, components.clock, components.randomness)
+        try:
+            _snapshot(settings, components, directories, folder, watch)
+            again = _plan(settings, run, folder, watch)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        result = _compare_plans(made, again)
+        document = {**vars(result), "counts": again.facts.counts, "reasons": again.facts.reasons}
+        write_atomically(run.verify, orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+        return result
+
+
+def abandon_run(settings: Settings, run_id: str | None = None) -> RunFolder:
+    """Give up a run that was begun. What it did stays done and the next snapshot finds it; its addresses stay reserved."""
+    components = Components.of(settings)
+    with StateLock(settings.state, purpose="abandon") as lock:
+        run = _chosen(settings.state, run_id)
+        give_up(lock, run, read_plan(run.plan), components.clock)
+        return run
+
+
+def latest(settings: Settings) -> RunFolder:
+    """The newest run of the state folder. Raises PlanError when there is none."""
+    run = latest_run(settings.state)
+    if run is None:
+        raise PlanError(f"no run yet: {settings.state}", hint="make one with: belajarid-recon plan")
+    return run
+
+
+def _chosen(state: Path, run_id: str | None) -> RunFolder:
+    """The run named, else the unfinished one, else the latest."""
+    run = open_run(state, run_id) if run_id else unfinished_run(state) or latest_run(state)
+    if run is None:
+        raise PlanError(f"no run yet: {state}", hint="make one with: belajarid-recon plan")
+    return run
+
+
+def _refuse_unfinished(state: Path) -> None:
+    run = unfinished_run(state)
+    if run is not None:
+        raise PlanError(
+            f"an earlier run is not finished: {run.run_id}",
+            hint=f"finish it with: belajarid-recon apply, or give it up with: belajarid-recon abandon --run {run.run_id}",
+        )
+
+
+def _check_customers(settings: Settings, directories: Mapping[Jenjang, GoogleDirectory]) -> None:
+    """Ask each server whose credentials these are; another customer than the settings' refuses the run."""
+    for tenant, directory in directories.items():
+        answered = directory.customer_id()
+        if answered != settings.tenants[tenant].customer_id:
+            raise SettingsError(
+                f"the server knows these credentials as another customer than the settings: tenants.{tenant}",
+                hint="put the tenant's own credentials_file and customer_id together",
+            )
+
+
+def _snapshot(
+    settings: Settings,
+    components: Components,
+    directories: Mapping[Jenjang, GoogleDirectory],
+    folder: Path,
+    watch: Watch,
+) -> None:
+    """Read every tenant and seal what was read."""
+    seen = Counter[str]()
+    guard = threading.Lock()
+
+    def report(tenant: str, accounts: int) -> None:
+        with guard:
+            seen[tenant] += accounts
+            watch("accounts read", seen.total(), max(seen.total(), 1))
+
+    request = SnapshotRequest(
+        folder=folder,
+        customer_ids={tenant: account.customer_id for tenant, account in settings.tenants.items()},
+        parts=settings.run.parts,
+        threads=settings.run.threads,
+        clock=components.clock,
+        report=report,
+    )
+    take_snapshots(directories, request)
+
+
+def _plan(settings: Settings, run: RunFolder, snapshot: Path, watch: Watch) -> Plan:
+    """Compare a run's desired accounts with a snapshot and make a plan of the differences."""
+    made_from = _made_from(run)
+    ledger = read_ledger(settings.state)
+    sealed = read_facts(snapshot)
+    loop = PartLoop(run.records, made_from["parts"], settings.run.threads, watch)
+    if sealed.parts != loop.parts:
+        raise PlanError(
+            f"snapshot and records are cut differently: {sealed.parts} parts and {loop.parts}",
+            hint=f"set run.parts = {loop.parts}, as when the plan was made, or plan again",
+        )
+    seed = int.from_bytes(SystemRandomness().bytes(8), "little")
+    changes = reconcile_parts(loop, snapshot, suspended_by_us(settings.state)["account_key"], seed)
+    context = PlanContext(
+        endpoint_class=settings.endpoint.kind.value,
+        customer_ids={tenant.value: account.customer_id for tenant, account in sorted(settings.tenants.items())},
+        date=made_from["date"],
+        regulation=made_from["regulation"],
+        addresses=pl.concat([read_addresses(snapshot), ledger]),
+        orgunits={tenant.value: orgunits(snapshot, tenant.value) for tenant in settings.tenants},
+        kabkota_names=made_from["kabkota_names"],
+        guards=settings.guards,
+        naming_key=Keys.of(settings).naming,
+        threads=settings.run.threads,
+        people=made_from["people"],
+    )
+    inputs = {"extract": made_from["extract"], "snapshot": sealed.digest, "ledger_addresses": ledger.height}
+    return build_plan(changes, context, inputs)
+
+
+def _made_from(run: RunFolder) -> dict[str, Any]:
+    path = run.records / FACTS_FILE
+    try:
+        document: dict[str, Any] = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise PlanError(f"the run's records are gone or damaged: {path}", hint="plan again") from error
+    return document
+
+
+def _compare_plans(made: Plan, again: Plan) -> Verification:
+    """What a new plan asks for, split into what the old one held and everything else."""
+    waiting = made.steps.filter(pl.col("held_by").is_not_null()).select("account_key", "action")
+    held = again.steps.join(waiting, on=["account_key", "action"], how="semi").height
+    return Verification(unchanged=again.count("no-op"), differences=again.steps.height - held, held=held)

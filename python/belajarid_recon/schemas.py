@@ -137,7 +137,8 @@ EXTRACT: dict[str, dict[str, ColumnKind]] = {
 QUARANTINE = pl.Schema(
     {"table": pl.String, "file": pl.String, "row": pl.Int64, "column": pl.String, "reason": pl.String}
 )
-"""Rows set aside. `file` is the path relative to the extract folder and `row` counts from 0 in that file: a locator says where, never who."""
+"""Rows set aside. `file` is the path relative to the extract folder and `row` counts from 0 in that file:
+a locator says where, never who."""
 
 PERSON = pl.Schema(
     {

@@ -13,9 +13,11 @@ import pytest
 from belajarid_recon.population.advance import AdvanceRequest, advance_population
 
 from belajarid_recon import pipeline
+from belajarid_recon.components import ScaledClock
 from belajarid_recon.errors import BusyError, PlanError, SettingsError
 from belajarid_recon.schemas import EXTRACT, Jenjang
 from belajarid_recon.settings import Endpoint, Run, Settings
+from belajarid_recon.state.folders import RunStatus
 from belajarid_recon.state.lock import StateLock
 from worlds import DAY, World, world
 
@@ -169,7 +171,7 @@ def test_a_begun_run_is_finished_or_abandoned_first(tmp_path: Path):
     with world(tmp_path / "w", 1_000, seed=4) as fresh:
         request = pipeline.PlanRequest(extract=fresh.extract, date=DAY)
         planned = pipeline.make_plan(fresh.settings, request)
-        pipeline.begin(planned.folder)
+        planned.folder.mark(RunStatus.APPLYING, ScaledClock())
         with pytest.raises(PlanError, match="not finished"):
             pipeline.make_plan(fresh.settings, request)
         pipeline.abandon_run(fresh.settings, planned.folder.run_id)

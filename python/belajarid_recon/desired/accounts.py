@@ -39,7 +39,8 @@ def desired_accounts(people: pl.DataFrame, duties: pl.DataFrame, rules: DesiredR
 
     Rules. One account a person and jenjang, whatever the number of schools (pusatinformasi.belajar.id 5925552020761); admin beats
     guru beats pupil. The school is that of the duty that gives the role, then the home school, the earliest, the lowest
-    NPSN. A leaver has ended duties and none that still holds; the latest end counts. Doubted people get neither account nor suspension until a person decides.
+    NPSN. A leaver has ended duties and none that still holds; the latest end counts. Doubted people get neither account nor
+    suspension until a person decides.
     """
     judged = judged_duties(duties, rules.regulation)
     chosen = _chosen(judged)
@@ -56,7 +57,7 @@ def desired_accounts(people: pl.DataFrame, duties: pl.DataFrame, rules: DesiredR
     codes = rows["jenjang"].replace_strict(
         {jenjang.value: code for jenjang, code in JENJANG_CODE.items()}, return_dtype=pl.UInt8
     )
-    keys = pl.Series("account_key", _core.account_keys(rows["marker"], codes)).cast(pl.Binary)
+    keys = pl.Series(_core.account_keys(rows["marker"], codes)).cast(pl.Binary).alias("account_key")
     return _with_attributes(rows.with_columns(keys), rules.reference).sort("account_key")
 
 

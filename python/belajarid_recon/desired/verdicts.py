@@ -46,8 +46,9 @@ def person_verdicts(people: pl.DataFrame, duties: pl.DataFrame, desired: pl.Data
 def verdicts(persons: pl.DataFrame, counts: dict[str, TableCounts]) -> pl.DataFrame:
     """People by kind, standing and reason (VERDICTS), sorted.
 
-    `persons` is what `person_verdicts` says, of one part or all; `counts` those of the same records. For pupils and staff the people, those deleted at the source included (`record-deleted`), are the accepted rows of their table:
-    quarantined, excluded and planned add up to read.
+    `persons` is what `person_verdicts` says, of one part or all; `counts` those of the same records. The people of
+    the register's two tables, those deleted at the source included (`record-deleted`), are the accepted rows of their
+    table: quarantined, excluded and planned add up to read.
     """
     counted = persons.group_by("person_kind", "standing", "reason").agg(people=pl.len()).cast(VERDICTS)
     deleted = [

@@ -172,7 +172,7 @@ def _canonical(frame: pl.DataFrame, column: str, kind: ColumnKind) -> pl.Expr | 
 
 def parse_uuids(values: pl.Series) -> pl.Series:
     """Identifiers as 16 bytes; what is none is null. No UUID version is demanded: most `sekolah_id` have none."""
-    return pl.Series(values.name, _core.parse_uuids(values)).cast(pl.Binary)
+    return pl.Series(_core.parse_uuids(values)).cast(pl.Binary).alias(values.name)
 
 
 def _code(column: str, found: pl.DataType) -> pl.Expr:

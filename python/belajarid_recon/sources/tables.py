@@ -68,7 +68,7 @@ def read_batches(extract: Extract, name: str, *, rows_max: int = BATCH_ROWS) -> 
     """Read one table piece by piece, at least one piece, in the order of its files and rows."""
     files = tuple(extract.relative(name))
     for index, path in enumerate(extract.tables[name]):
-        scan = scan_file(path).select(COLUMNS[name])
+        scan = scan_file(path).select(list(COLUMNS[name]))
         start = 0
         while True:
             raw = _collect(scan.slice(start, rows_max), path).with_columns(

@@ -3,6 +3,7 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use recon_core::HashKey;
+use recon_core::marker::{PARTS_MAX, Parts};
 use recon_table::TableError;
 
 mod exception {
@@ -33,4 +34,10 @@ pub(crate) fn raised(error: TableError) -> PyErr {
 pub(crate) fn hash_key(argument: &str, bytes: &[u8]) -> PyResult<HashKey> {
     HashKey::from_bytes(bytes)
         .ok_or_else(|| PyValueError::new_err(format!("{argument} must be 32 bytes, not this many: {}", bytes.len())))
+}
+
+/// The count of parts in an argument.
+pub(crate) fn parts_of(count: u32) -> PyResult<Parts> {
+    Parts::new(count)
+        .ok_or_else(|| PyValueError::new_err(format!("parts must be a power of two from 1 to {PARTS_MAX}: {count}")))
 }

@@ -7,6 +7,7 @@ mod columns;
 mod errors;
 mod markers;
 mod parse_uuids;
+mod shuffle;
 
 use pyo3::prelude::*;
 
@@ -18,5 +19,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(account_keys::account_keys, module)?)?;
     module.add_function(wrap_pyfunction!(markers::markers, module)?)?;
     module.add_function(wrap_pyfunction!(parse_uuids::parse_uuids, module)?)?;
+    module.add_function(wrap_pyfunction!(shuffle::shuffle, module)?)?;
     Ok(())
 }

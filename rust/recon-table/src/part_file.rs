@@ -1,0 +1,106 @@
+//! A Parquet file under construction: it gets its name when it is whole.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+
+use crate::TableError;
+
+/// Most rows of a row group: 128 k, so that a reader holds little at a time.
+pub(crate) const ROW_GROUP_ROWS: usize = 131_072;
+
+/// Before this many bytes a dictionary is given up. Names and addresses hardly repeat, and each open part holds one a column.
+const DICTIONARY_BYTES: usize = 131_072;
+
+/// A file being written beside its final place. Dropped before [`PartFile::publish`], it leaves nothing.
+pub(crate) struct PartFile {
+    place: PathBuf,
+    draft: PathBuf,
+    writer: Option<ArrowWriter<File>>,
+    row_group_bytes: usize,
+    rows: usize,
+}
+
+impl PartFile {
+    /// Start the file `place`; row groups end at [`ROW_GROUP_ROWS`] or when they hold `row_group_bytes` of memory.
+    ///
+    /// `unrepeated` names columns whose values do not repeat, for which no dictionary is tried.
+    pub(crate) fn create(
+        place: PathBuf,
+        schema: &SchemaRef,
+        unrepeated: &[&str],
+        row_group_bytes: usize,
+    ) -> Result<Self, TableError> {
+        if let Some(folder) = place.parent() {
+            fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
+        }
+        let draft = draft_of(&place);
+        let file = File::create(&draft).map_err(|error| unwritable(&draft, &error))?;
+        let writer = ArrowWriter::try_new(file, SchemaRef::clone(schema), Some(properties(unrepeated)))
+            .map_err(|error| unwritable(&draft, &error))?;
+        Ok(Self { place, draft, writer: Some(writer), row_group_bytes, rows: 0 })
+    }
+
+    /// Add rows.
+    pub(crate) fn write(&mut self, rows: &RecordBatch) -> Result<(), TableError> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        self.rows += rows.num_rows();
+        writer.write(rows).map_err(|error| unwritable(&self.draft, &error))?;
+        if writer.memory_size() > self.row_group_bytes {
+            writer.flush().map_err(|error| unwritable(&self.draft, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Write what is left and wait until the disk has all of it; the name is still the draft's. Returns the count of rows.
+    pub(crate) fn finish(&mut self) -> Result<usize, TableError> {
+        if let Some(writer) = self.writer.take() {
+            let file = writer.into_inner().map_err(|error| unwritable(&self.draft, &error))?;
+            file.sync_data().map_err(|error| unwritable(&self.draft, &error))?;
+        }
+        Ok(self.rows)
+    }
+
+    /// Give a finished file its name, replacing an earlier one.
+    pub(crate) fn publish(self) -> Result<(), TableError> {
+        fs::rename(&self.draft, &self.place).map_err(|error| unwritable(&self.place, &error))
+    }
+}
+
+impl Drop for PartFile {
+    fn drop(&mut self) {
+        // After `publish` there is no draft; after a failure, whether it could be removed changes nothing.
+        let _ = fs::remove_file(&self.draft);
+    }
+}
+
+/// A name in the same folder that no reader of `*.parquet` takes for a table.
+fn draft_of(place: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(place.file_name().unwrap_or_default());
+    name.push(".draft");
+    place.with_file_name(name)
+}
+
+fn properties(unrepeated: &[&str]) -> WriterProperties {
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
+        // A range of each row group is what a reader skips by; pages are too small to be worth an index.
+        .set_statistics_enabled(EnabledStatistics::Chunk);
+    for column in unrepeated {
+        properties = properties.set_column_dictionary_enabled(ColumnPath::from(*column), false);
+    }
+    properties.build()
+}
+
+fn unwritable(place: &Path, reason: &(impl std::fmt::Display + ?Sized)) -> TableError {
+    TableError::File { problem: format!("cannot be written ({reason})"), file: place.display().to_string() }
+}

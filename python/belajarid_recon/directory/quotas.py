@@ -2,7 +2,7 @@
 
 Each limit is a schedule of slots, not a bucket that callers poll (the generic cell rate algorithm). A caller takes the next slot under a
 lock and sleeps until then, once. A caller that oversleeps keeps its slot, and those behind it keep theirs, so coarse
-sleeps cost no rate. Slots left unused stay usable for a short time only: that is the burst.
+sleeps cost no rate. A schedule that nobody has used for longer than a hiccup starts anew: idle time is not saved up.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from enum import StrEnum
 from belajarid_recon.components import Clock, Randomness
 from belajarid_recon.settings import Quotas
 
-RATE_SHARE = 0.98
-"""Share of a limit that is used. The rest pays for the burst: a minute at 98 % plus a second's calls stay under the limit."""
-ORGUNIT_RATE_SHARE = 0.95
+CALLS_SHARE = 0.98
+"""Share of the limit that is used. The rest pays for lateness: 60 s of calls and one more second's stay under a minute's limit."""
+CREATIONS_SHARE = 0.96
+"""Likewise: a second and one hiccup hold 10 creations of 10 allowed."""
+ORGUNITS_SHARE = 0.95
 """One write a second leaves no room for a late one followed by one on time."""
-CALLS_BURST_SECONDS = 1.0
-HICCUP_SECONDS = 0.05
+CALLS_LATE_SECONDS = 1.0
+HICCUP_SECONDS = 0.04
 """Real seconds a machine may stall without losing slots. On a faster clock that is many of its seconds, which the emulator
 forgives in turn (`jitter_seconds`)."""
 PAUSE_SECONDS_MIN = 1.0
@@ -41,11 +43,11 @@ class Limited(StrEnum):
 class _Schedule:
     """Slots at an even distance. Not thread-safe: the pacer's lock guards it."""
 
-    __slots__ = ("_burst_seconds", "_interval", "_next", "_pause_ends", "_share", "_share_since", "_throttles")
+    __slots__ = ("_interval", "_late_seconds", "_next", "_pause_ends", "_share", "_share_since", "_throttles")
 
-    def __init__(self, per_second: float, burst_seconds: float) -> None:
+    def __init__(self, per_second: float, late_seconds: float) -> None:
         self._interval = 1.0 / per_second
-        self._burst_seconds = burst_seconds
+        self._late_seconds = late_seconds
         self._next = float("-inf")
         self._share = 1.0
         self._share_since = 0.0
@@ -57,7 +59,7 @@ class _Schedule:
         interval = self._interval
         if self._share < 1.0:
             interval /= self._share_at(now)
-        slot = max(self._next, now - self._burst_seconds)
+        slot = self._next if self._next >= now - self._late_seconds else now
         self._next = slot + interval
         return slot
 
@@ -96,9 +98,9 @@ class Pacer:
         self._randomness = randomness
         self._lock = threading.Lock()
         self._hiccup = HICCUP_SECONDS * scale
-        self._creations_rate = quotas.creations_per_second_and_domain * RATE_SHARE
-        self._calls = _Schedule(quotas.calls_per_minute / 60 * RATE_SHARE, max(CALLS_BURST_SECONDS, self._hiccup))
-        self._orgunits = _Schedule(quotas.orgunit_writes_per_second * ORGUNIT_RATE_SHARE, 0.0)
+        self._creations_rate = quotas.creations_per_second_and_domain * CREATIONS_SHARE
+        self._calls = _Schedule(quotas.calls_per_minute / 60 * CALLS_SHARE, max(CALLS_LATE_SECONDS, self._hiccup))
+        self._orgunits = _Schedule(quotas.orgunit_writes_per_second * ORGUNITS_SHARE, 0.0)
         self._creations: dict[str, _Schedule] = {}
 
     def wait_for_call(self) -> None:

@@ -162,13 +162,12 @@ class GoogleDirectory:
 
     def insert_account(self, body: Mapping[str, Any]) -> Reply:
         """users.insert, sent once. DONE needs the answer to carry the address and the marker that were sent."""
-        address = str(body["primaryEmail"]).lower()
-        domain = address.partition("@")[2]
+        domain = str(body["primaryEmail"]).lower().rpartition("@")[2]
         self._lane.pacer.wait_for_creation(domain)
         sent = self._write(self._users.insert(body=body))
         if isinstance(sent, Reply):
             return sent
-        reply = _classified(sent, lambda account: _same_account(account, body, address))
+        reply = account_answer_verdict(sent, body)
         self._slow_down(reply, Limited.CREATIONS, domain)
         return reply
 
@@ -282,9 +281,14 @@ def _request(built: Any) -> Request:  # noqa: ANN401 - HttpRequest, untyped
     return Request(built.method, built.uri, built.body, built.headers)
 
 
-def _same_account(account: Account, body: Mapping[str, Any], address: str) -> bool:
+def account_answer_verdict(answer: Answer, body: Mapping[str, Any]) -> Reply:
+    """What an answer to an insert of `body` means. Raises DirectoryError as every write does."""
+    return _classified(answer, lambda account: _same_account(account, body))
+
+
+def _same_account(account: Account, body: Mapping[str, Any]) -> bool:
     """Whether an insert's answer is about the account that was asked for."""
-    if str(account.get("primaryEmail", "")).lower() != address or not account.get("id"):
+    if str(account.get("primaryEmail", "")).lower() != str(body["primaryEmail"]).lower() or not account.get("id"):
         return False
     return all(
         carries_marker(account, str(entry["value"]))

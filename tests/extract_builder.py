@@ -143,7 +143,7 @@ class ExtractBuilder:
         """A table as a frame; `physical` gives other types to some columns."""
         plain = {column: PHYSICAL[kind] for column, kind in EXTRACT[table].items()}
         frame = pl.DataFrame(self.tables[table], schema=plain, strict=False, infer_schema_length=None)
-        return frame.cast({column: kind for column, kind in physical.items()})
+        return frame.cast(dict(physical))
 
     def write(self, folder: Path) -> Path:
         """Write every table as one Parquet file; returns the folder."""

@@ -59,7 +59,7 @@ def refused(fresh: World, result, status: ExitStatus, *said: str) -> None:
         assert words in result.stderr
     runs = fresh.settings.state / "runs"
     assert not runs.exists() or not any(runs.iterdir())
-    assert all(not fresh.emulator.accounts(tenant) for tenant in fresh.settings.tenants)
+    assert not any(list(fresh.emulator.accounts(tenant)) for tenant in fresh.settings.tenants)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def file_of(extract: Path, table: str) -> Path:
     return single if single.exists() else sorted((extract / table).glob("*.parquet"))[0]
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda words: " ".join(words))
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_explains_itself(command):
     """`--help` gives an example and the exit statuses."""
     result = type_in(*command, "--help")

@@ -74,12 +74,13 @@ def test_the_directory_agrees_after_the_first_week(converged: World):
     assert created.height > PEOPLE / 2
     assert set(created["tenant"]) == {jenjang.value for jenjang in Jenjang}
     for tenant in Jenjang:
-        accounts = converged.emulator.accounts(tenant)
+        accounts = list(converged.emulator.accounts(tenant))
         wanted = created.filter(pl.col("tenant") == tenant.value)
-        assert {account["primaryEmail"] for account in accounts} == set(wanted["address"])
-        markers = Counter(account["externalIds"][0]["value"] for account in accounts)
+        assert {row["account"]["primaryEmail"] for row in accounts} == set(wanted["address"])
+        markers = Counter(row["marker"] for row in accounts)
         assert set(markers) == set(wanted["marker"])
         assert set(markers.values()) <= {1}
+        assert all(row["inserts"] == 1 for row in accounts)
     assert orjson.loads(run.verify.read_bytes())["differences"] == 0
 
 
@@ -205,6 +206,6 @@ def test_other_keys_make_strangers_of_all_accounts(converged: World, tmp_path: P
     settings = converged.settings.model_copy(update={"keys": keys, "state": state})
     planned = pipeline.make_plan(settings, pipeline.PlanRequest(extract=converged.extract, date=DAY))
     assert set(planned.plan.steps["action"]) == {"create"}
-    live = {account["primaryEmail"] for tenant in Jenjang for account in converged.emulator.accounts(tenant)}
+    live = {row["account"]["primaryEmail"] for tenant in Jenjang for row in converged.emulator.accounts(tenant)}
     assert not live & set(planned.plan.steps["address"])
     shutil.rmtree(state)

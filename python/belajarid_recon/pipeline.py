@@ -26,11 +26,11 @@ from belajarid_recon.partitions import PartLoop, Watch, quiet, reconcile_parts, 
 from belajarid_recon.plan.build import PlanContext, build_plan
 from belajarid_recon.plan.definition import Plan
 from belajarid_recon.plan.file import read_plan, write_plan
-from belajarid_recon.regulations import load_regulations
+from belajarid_recon.regulations import Regulation, load_regulations
 from belajarid_recon.schemas import Jenjang
 from belajarid_recon.secrets import Secret, load_key
 from belajarid_recon.settings import EndpointClass, Settings
-from belajarid_recon.sources.extract import open_extract
+from belajarid_recon.sources.extract import Extract, open_extract
 from belajarid_recon.state.atomic import write_atomically
 from belajarid_recon.state.folders import RunFolder, latest_run, new_run, open_run, unfinished_run
 from belajarid_recon.state.ledger import read_ledger
@@ -131,27 +131,48 @@ def make_plan(settings: Settings, request: PlanRequest, *, watch: Watch = quiet)
         regulation = load_regulations(settings.regulations, request.date, request.regulation)
         keys = Keys.of(settings)
         directories = connect(settings, components.clock, components.randomness)
-        extract = open_extract(request.extract)
+        opened = _Register(open_extract(request.extract), request.date, regulation, keys.marker)
         _check_customers(settings, directories)
         run = new_run(settings.state, components.clock, components.randomness)
         loop = PartLoop(run.records, settings.run.parts, settings.run.threads, watch)
-        records = write_records(loop, extract, request.date, regulation, keys.marker)
-        records.quarantine.write_parquet(run.quarantine)
-        made_from = {
-            "date": request.date.isoformat(),
-            "regulation": regulation.id,
-            "parts": loop.parts,
-            "counts": records.counts,
-            "people": records.people,
-            "findings": records.findings,
-            "kabkota_names": records.kabkota_names,
-            "extract": {"files": extract.digests, "rows": extract.rows},
-        }
-        write_atomically(run.records / FACTS_FILE, orjson.dumps(made_from, option=orjson.OPT_INDENT_2))
-        _snapshot(settings, components, directories, run.snapshot, watch)
-        plan = _plan(settings, run, run.snapshot, watch)
-        write_plan(run.plan, plan)
-        return PlannedRun(run, plan, records.counts)
+        try:
+            counts = _write_records(loop, run, opened)
+            _snapshot(settings, components, directories, run.snapshot, watch)
+            plan = _plan(settings, run, run.snapshot, watch)
+            write_plan(run.plan, plan)
+        except BaseException:
+            # A run without a plan is of no use, and it holds personal numbers.
+            shutil.rmtree(run.path, ignore_errors=True)
+            raise
+        return PlannedRun(run, plan, counts)
+
+
+@dataclass(frozen=True)
+class _Register:
+    """A checked extract and the rules it is read by."""
+
+    extract: Extract
+    day: date
+    regulation: Regulation
+    marker_key: Secret
+
+
+def _write_records(loop: PartLoop, run: RunFolder, register: _Register) -> dict[str, dict[str, int]]:
+    """Write records, quarantine and what a plan needs to know of them; returns the row counts."""
+    records = write_records(loop, register.extract, register.day, register.regulation, register.marker_key)
+    records.quarantine.write_parquet(run.quarantine)
+    made_from = {
+        "date": register.day.isoformat(),
+        "regulation": register.regulation.id,
+        "parts": loop.parts,
+        "counts": records.counts,
+        "people": records.people,
+        "findings": records.findings,
+        "kabkota_names": records.kabkota_names,
+        "extract": {"files": register.extract.digests, "rows": register.extract.rows},
+    }
+    write_atomically(run.records / FACTS_FILE, orjson.dumps(made_from, option=orjson.OPT_INDENT_2))
+    return records.counts
 
 
 FACTS_FILE = "facts.json"

@@ -120,8 +120,11 @@ def _updates(
     )
     changed = (
         changes.filter(pl.col("kind") == "changed")
-        .select(account_key="key", mask="mask", old="before", new="after")
-        .join(active.select("account_key", "reason", "kode_kabkota", tenant="jenjang"), on="account_key")
+        .select("mask", account_key="key", old="before")
+        .join(
+            active.select("account_key", "reason", "kode_kabkota", *ACCOUNT_ATTRIBUTES, tenant="jenjang"),
+            on="account_key",
+        )
         .join(observed.select("account_key", "user_id", "is_admin", target_id="id"), on="account_key")
         .join(ours, on="account_key", how="left")
     )
@@ -150,7 +153,7 @@ def _differs(name: str) -> pl.Expr:
 
 def _action() -> pl.Expr:
     """The action that names a change best; all of its attributes go into one call whatever the name."""
-    old, new = (pl.col(side).struct.field("domain") for side in ("old", "new"))
+    old, new = pl.col("old").struct.field("domain"), pl.col("domain")
     to_admin = old.str.starts_with("admin.").not_() & new.str.starts_with("admin.")
     from_admin = old.str.starts_with("admin.") & new.str.starts_with("admin.").not_()
     return (
@@ -171,7 +174,7 @@ def _action() -> pl.Expr:
 def _after(name: str) -> pl.Expr:
     """The new value where it differs. Both names go together, because the directory replaces the name object whole."""
     needed = _differs("given_name") | _differs("family_name") if name.endswith("_name") else _differs(name)
-    return pl.when(needed).then(pl.col("new").struct.field(name))
+    return pl.when(needed).then(pl.col(name))
 
 
 def _before_json() -> pl.Expr:

@@ -201,7 +201,9 @@ def population_create(
 def population_advance(
     source: Annotated[Path, typer.Option("--from", help="A population folder.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to create; it must be empty or absent.")],
-    seed: Annotated[int, typer.Option("--seed", help="Same seed, same week.")] = 1,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Same seed, same week; the population's own if absent.")
+    ] = None,
     plant: Annotated[
         str | None, typer.Option("--plant", help="CODE:SHARE, a kabupaten or kota with that share of false exit codes.")
     ] = None,
@@ -221,12 +223,18 @@ def population_advance(
         if plant is not None:
             code, _, share = plant.partition(":")
             try:
-                planted = Plant(kode_kabkota=code, share=float(share))
+                planted = Plant(kode_kab=code, share=float(share))
             except ValueError as error:
                 raise SettingsError(f"not CODE:SHARE: {plant}", hint="write it as 036500:0.08") from error
-        request = AdvanceRequest(source=source, out=out, seed=seed, plant=planted)
         with printer.watch() as watch:
-            summary = advance_population(request, progress=lambda done, total: watch("tables", done, total))
+            request = AdvanceRequest(
+                source=source,
+                out=out,
+                seed=seed,
+                plant=planted,
+                progress=lambda done, total: watch("people", done, total),
+            )
+            summary = advance_population(request)
         _print_population(printer, summary.rows, out)
 
 

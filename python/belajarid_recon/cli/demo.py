@@ -137,9 +137,7 @@ def _play(printer: Printer, folder: Path, people: int, seed: int) -> DemoStory:
         printer.say(
             f"[bold]3.[/bold] a week passes; by mistake {PLANTED_SHARE:.0%} of the pupils of {name} get an exit code"
         )
-        request = AdvanceRequest(
-            source=week1, out=week2, seed=seed, plant=Plant(kode_kabkota=kota, share=PLANTED_SHARE)
-        )
+        request = AdvanceRequest(source=week1, out=week2, seed=seed, plant=Plant(kode_kab=kota, share=PLANTED_SHARE))
         advance_population(request)
         second = _week(printer, story, settings, week2, SECOND_WEEK)
         _expect(story, second.plan.held > 0, "a guard holds the damaged kota's suspensions")

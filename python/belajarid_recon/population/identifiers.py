@@ -6,6 +6,8 @@ seven generated digits (reference, section 1.6). Both are unique in a population
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import polars as pl
 
 from belajarid_recon.population.block import Block
@@ -18,10 +20,27 @@ _NISN_STRIDE = 5_555_557
 """Odd, and divisible by neither 3 nor 5: stepping by it visits each serial once."""
 
 _NIK_BLOCKS = 90
-_NIK_ELSEWHERE = 9_000
+_NIK_ELSEWHERE = 9_001
 
 
-def nik(block: Block, stream: str) -> pl.Expr:
+class Serials(NamedTuple):
+    """Which of a block's hundred NIK serials of one day and region a kind of people takes; `turn` keeps weeks apart."""
+
+    start: int
+    width: int
+    turn: int = 0
+
+
+PUPIL_SERIALS = Serials(0, 50)
+STAFF_SERIALS = Serials(50, 20)
+
+
+def entrant_serials(week: int) -> Serials:
+    """The serials of people who enter in a week."""
+    return Serials(70, 30, week)
+
+
+def nik(block: Block, stream: str, serials: Serials) -> pl.Expr:
     """NIKs over columns school, tanggal_lahir and girl. One in twenty-five people was first registered elsewhere in the country.
 
     Serial = 100 for each block of the region, plus the rank of the person in the block among those of the same day and region.
@@ -32,22 +51,30 @@ def nik(block: Block, stream: str) -> pl.Expr:
     home = block.at_school("nik_region")
     born = pl.col("tanggal_lahir")
     day = born.dt.day().cast(pl.Int32) + pl.when("girl").then(40).otherwise(0)
-    stem = pl.concat_str(
-        [pl.when(elsewhere).then(away).otherwise(home), day.cast(pl.String).str.zfill(2), born.dt.strftime("%m%y")]
-    )
-    offset = {"pupil": 0, "staff": 50, "entrant": 75}[stream.split("/")[0]]
-    rank = pl.int_range(pl.len()).over(home, born, "girl") % (25 if offset else 50)
-    at_home = 1 + (block.number % _NIK_BLOCKS) * 100 + offset + rank
-    serial = pl.when(elsewhere).then(_NIK_ELSEWHERE + draws.below(f"nik/{stream}/serial", 1_000)).otherwise(at_home)
+    region = pl.when(elsewhere).then(away).otherwise(home)
+    stem = pl.concat_str([region, day.cast(pl.String).str.zfill(2), born.dt.strftime("%m%y")])
+    rank = (pl.int_range(pl.len()).over(home, born, "girl") + serials.turn) % serials.width
+    at_home = 1 + (block.number % _NIK_BLOCKS) * 100 + serials.start + rank
+    serial = pl.when(elsewhere).then(_NIK_ELSEWHERE + draws.below(f"nik/{stream}/serial", 999)).otherwise(at_home)
     return stem + serial.cast(pl.String).str.zfill(4)
 
 
-def nisn(block: Block, start: int) -> pl.Expr:
-    """NISNs over tanggal_lahir: the serials of a birth year are dealt out by block, `start` before the block's first."""
+def nisn(block: Block) -> pl.Expr:
+    """NISNs over tanggal_lahir: the serials of a birth year are dealt out by block."""
     year = pl.col("tanggal_lahir").dt.year()
     width = NISN_CREATED // block.world.blocks
-    rank = pl.int_range(pl.len()).over(year) % width + block.number * width + start
-    serial = rank.cast(pl.Int64) * _NISN_STRIDE % NISN_CREATED
+    rank = pl.int_range(pl.len()).over(year) % width + block.number * width
+    return _nisn_of(year, rank.cast(pl.Int64) * _NISN_STRIDE % NISN_CREATED)
+
+
+def nisn_of_week(block: int, week: int) -> pl.Expr:
+    """NISNs of entrants over tanggal_lahir: 25 weeks share the serials that `create` left, 40 for each block and birth year."""
+    year = pl.col("tanggal_lahir").dt.year()
+    start = NISN_CREATED + (week % 25) * 40_000 + (block % 1_000) * 40
+    return _nisn_of(year, pl.int_range(pl.len()).over(year) % 40 + start)
+
+
+def _nisn_of(year: pl.Expr, serial: pl.Expr) -> pl.Expr:
     return (year % 1_000).cast(pl.String).str.zfill(3) + serial.cast(pl.String).str.zfill(7)
 
 

@@ -91,41 +91,54 @@ def build_model(draws: Draws, provinces: tuple[str, ...], tail_words: int) -> Na
     )
 
 
-def sample(model: NameModel, draws: Draws, stream: str) -> list[pl.Expr]:
-    """Token-number expressions `words`, `t1`…`t5` over columns row, girl (Boolean), adult (Boolean) and province (number).
+def sample(people: pl.DataFrame, model: NameModel, draws: Draws, stream: str) -> pl.DataFrame:
+    """Add token numbers `t1`…`t5` to columns row, girl (Boolean), adult (Boolean) and province (number).
 
     `t1` is the first word and is never null; `t5` is the last, null for one word; `t2`…`t4` fill names of three to five words.
     """
     adult = pl.col("adult").cast(pl.UInt32)
-    chance = draws.bits(stream + "/shape")
-    words = pl.lit(model.word_counts).gather((adult * WORD_SLOTS + scaled(chance, WORD_SLOTS)).cast(pl.UInt32))
     place = (adult * len(model.provinces) + pl.col("province")) * STYLE_SLOTS
-    style = pl.lit(model.styles).gather((place + lower_half(chance) % STYLE_SLOTS).cast(pl.UInt32))
-    pool = (style * 2 + pl.col("girl").cast(pl.UInt32)) * len(POSITIONS)
+    # Each step is a frame of its own: inside one step a column would be computed again for every use.
+    shaped = people.with_columns(_shape=draws.bits(f"{stream}/shape"))
+    shaped = shaped.with_columns(
+        _words=pl.lit(model.word_counts).gather(
+            (adult * WORD_SLOTS + scaled(pl.col("_shape"), WORD_SLOTS)).cast(pl.UInt32)
+        ),
+        _style=pl.lit(model.styles).gather((place + lower_half(pl.col("_shape")) % STYLE_SLOTS).cast(pl.UInt32)),
+    )
+    pool = (pl.col("_style") * 2 + pl.col("girl").cast(pl.UInt32)) * len(POSITIONS)
     tail = pl.col("girl").cast(pl.UInt64) * (2 * model.tail_words) + model.tail_start
-
-    def token(position: int, name: str) -> pl.Expr:
-        bits = draws.bits(f"{stream}/{name}")
-        index = (pool + position).cast(pl.UInt64) * SLOTS + scaled(bits, SLOTS)
-        slot = pl.lit(model.slots).gather(index.cast(pl.UInt32))
-        word = lower_half(bits * u64(0xD1342543DE82EF95)) * u64(model.tail_words) // u64(1 << 32)
-        start = tail + (0 if position == 0 else model.tail_words)
-        return pl.when(slot == TAIL).then((word + start).cast(pl.UInt32)).otherwise(slot)
-
-    return [
-        words.alias("words"),
-        token(0, "t1").alias("t1"),
-        pl.when(words >= 3).then(token(1, "t2")).alias("t2"),
-        pl.when(words >= 4).then(token(1, "t3")).alias("t3"),
-        pl.when(words >= 5).then(token(1, "t4")).alias("t4"),
-        pl.when(words >= 2).then(token(2, "t5")).alias("t5"),
-    ]
+    shaped = shaped.with_columns(_pool=pool.cast(pl.UInt64) * SLOTS, _tail=tail)
+    middle = draws.bits(f"{stream}/middle")
+    shaped = shaped.with_columns(t1=draws.bits(f"{stream}/first"), t2=middle, t5=draws.bits(f"{stream}/last"))
+    # Few names have a third or fourth middle word: multiples of the same bits are random enough for them.
+    shaped = shaped.with_columns(t3=pl.col("t2") * u64(0xD1342543DE82EF95), t4=pl.col("t2") * u64(0xAF251AF3B0F025B5))
+    tokens = (("t1", 0, 1), ("t2", 1, 3), ("t3", 1, 4), ("t4", 1, 5), ("t5", 2, 2))
+    shaped = shaped.with_columns(_slot(model, name, position).alias(f"_{name}") for name, position, _ in tokens)
+    shaped = shaped.with_columns(_token(model, name, position, words) for name, position, words in tokens)
+    return shaped.drop(*_SCRATCH, *(f"_{name}" for name, _, _ in tokens))
 
 
-def spell(model: NameModel, prefix: str = "") -> pl.Expr:
-    """The text of the token columns that `sample` made."""
-    table = pl.lit(model.text)
-    words = [table.gather(pl.col(f"{prefix}t{number}")) for number in range(1, 6)]
+_SCRATCH = ("_shape", "_words", "_style", "_pool", "_tail")
+
+
+def _slot(model: NameModel, name: str, position: int) -> pl.Expr:
+    """The pool's slot for the word's bits: a token number, or TAIL."""
+    index = pl.col("_pool") + position * SLOTS + scaled(pl.col(name), SLOTS)
+    return pl.lit(model.slots).gather(index.cast(pl.UInt32))
+
+
+def _token(model: NameModel, name: str, position: int, words: int) -> pl.Expr:
+    """The token number: the slot's own or a word of the tail; null where the name has fewer than `words` words."""
+    start = pl.col("_tail") + (0 if position == 0 else model.tail_words)
+    word = lower_half(pl.col(name)) * u64(model.tail_words) // u64(1 << 32)
+    token = pl.when(pl.col(f"_{name}") == TAIL).then((word + start).cast(pl.UInt32)).otherwise(f"_{name}")
+    return (token if words == 1 else pl.when(pl.col("_words") >= words).then(token)).alias(name)
+
+
+def spell(model: NameModel, tokens: tuple[str, ...] = ("t1", "t2", "t3", "t4", "t5")) -> pl.Expr:
+    """The text of token columns that `sample` made."""
+    words = [pl.lit(model.text).gather(pl.col(name)) for name in tokens]
     return pl.concat_str(words, separator=" ", ignore_nulls=True)
 
 

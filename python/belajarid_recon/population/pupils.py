@@ -8,7 +8,7 @@ from datetime import date
 import polars as pl
 
 from belajarid_recon.population.block import VILLAGES, Block, companions, expand
-from belajarid_recon.population.identifiers import nik, nisn, phone
+from belajarid_recon.population.identifiers import PUPIL_SERIALS, nik, nisn, phone
 from belajarid_recon.population.names import sample, spell
 from belajarid_recon.population.places import village_code
 from belajarid_recon.population.randomness import uuid
@@ -124,15 +124,14 @@ def _people(block: Block, grades: pl.DataFrame) -> pl.DataFrame:
         jenjang=block.at_school("jenjang"),
         tanggal_lahir=_birth_date(block),
     )
-    named = seats.with_columns(sample(model, draws, "pupil")).with_columns(
+    named = sample(seats, model, draws, "pupil").with_columns(
         nama=spell(model), one_word=pl.col("t5").is_null(), *_roll(block, shares)
     )
-    named = named.drop("t1", "t2", "t3", "t4", "t5", "words")
-    mothers = named.select("row", "province", girl=pl.lit(True), adult=pl.lit(True)).with_columns(
-        sample(model, draws, "mother")
-    )
-    mothers = mothers.with_columns(pl.lit(None, dtype=pl.UInt32).alias(name) for name in ("t2", "t3", "t4"))
-    named = named.with_columns(mothers.select(nama_ibu_kandung=spell(model), other=spell(model)))
+    named = named.drop("t1", "t2", "t3", "t4", "t5")
+    always = pl.lit(value=True)
+    mothers = sample(named.select("row", "province", girl=always, adult=always), model, draws, "mother")
+    mother = spell(model, ("t1", "t5"))
+    named = named.with_columns(mothers.select(nama_ibu_kandung=mother)).with_columns(other="nama_ibu_kandung")
     return _identify(block, soil_names(named, draws, "pupil"))
 
 
@@ -194,7 +193,7 @@ def _roll(block: Block, shares: dict[str, float]) -> list[pl.Expr]:
 def _identify(block: Block, people: pl.DataFrame) -> pl.DataFrame:
     """Add nik, nisn and the contact fields. A shared NIK is the one of the next pupil but 40 of the block that has one."""
     draws = block.draws
-    people = people.with_columns(nik=nik(block, "pupil"), nisn=nisn(block, 0))
+    people = people.with_columns(nik=nik(block, "pupil", PUPIL_SERIALS), nisn=nisn(block))
     own = pl.col("missing_nik") | pl.col("filler_nik") | pl.col("shared_nik")
     lender = pl.when(~own).then("nik").shift(-40).backward_fill()
     filler = pl.when(pl.col("row") % 3 == 0).then(pl.lit("9" * 16)).otherwise(pl.lit("0" * 16))

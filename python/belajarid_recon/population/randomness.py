@@ -82,22 +82,30 @@ _VARIANT_DASH = _hexadecimal("", 1 << 14, 0x8000, "-")
 
 def uuid(draws: Draws, stream: str, row: str | pl.Expr = "row") -> pl.Expr:
     """UUIDs as 36 lower-case characters, version 4 as the register's application makes them."""
-    high, low = draws.bits(stream + "/high", row), draws.bits(stream + "/low", row)
-    pieces = (
-        (_ANY, high, 0),
-        (_ANY_DASH, high, 16),
-        (_ANY_DASH, high, 32),
-        (_VERSION_DASH, high, 48),
-        (_VARIANT_DASH, low, 0),
-        (_ANY, low, 16),
-        (_ANY, low, 32),
-        (_ANY, low, 48),
-    )
-    return pl.concat_str([_piece(*piece) for piece in pieces])
+    counter = pl.col(row) if isinstance(row, str) else row
+
+    def write(rows: pl.Series) -> pl.Series:
+        halves = rows.to_frame("row").select(high=draws.bits(stream + "/high"), low=draws.bits(stream + "/low"))
+        return halves.select(pl.concat_str([_piece(*piece) for piece in _PIECES])).to_series()
+
+    # In one expression each piece would compute its bits anew; the function computes them once.
+    return counter.map_batches(write, return_dtype=pl.String, is_elementwise=True)
 
 
-def _piece(table: pl.Series, bits: pl.Expr, shift: int) -> pl.Expr:
-    index = bits // u64(1 << shift) % u64(len(table))
+_PIECES = (
+    (_ANY, "high", 0),
+    (_ANY_DASH, "high", 16),
+    (_ANY_DASH, "high", 32),
+    (_VERSION_DASH, "high", 48),
+    (_VARIANT_DASH, "low", 0),
+    (_ANY, "low", 16),
+    (_ANY, "low", 32),
+    (_ANY, "low", 48),
+)
+
+
+def _piece(table: pl.Series, half: str, shift: int) -> pl.Expr:
+    index = pl.col(half) // u64(1 << shift) % u64(len(table))
     return pl.lit(table).gather(index.cast(pl.UInt32))
 
 

@@ -8,7 +8,7 @@ from datetime import date
 import polars as pl
 
 from belajarid_recon.population.block import Block, companions, expand
-from belajarid_recon.population.identifiers import nik, nuptk, phone
+from belajarid_recon.population.identifiers import STAFF_SERIALS, nik, nuptk, phone
 from belajarid_recon.population.names import sample, spell
 from belajarid_recon.population.randomness import uuid
 from belajarid_recon.population.spelling import COMMON_KINDS, RARE_KINDS, dirt_words, roll_name_dirt, soil_names
@@ -93,11 +93,13 @@ def _people(block: Block) -> pl.DataFrame:
         support_staff=pl.col("seat") >= pl.col("teachers"),
         tanggal_lahir=start - pl.duration(days=age_days.cast(pl.Int64)),
     )
-    named = seats.with_columns(sample(model, draws, "staff")).with_columns(
+    named = sample(seats, model, draws, "staff").with_columns(
         nama=spell(model), one_word=pl.col("t5").is_null(), other=spell(model), *_roll(block, shares)
     )
-    soiled = soil_names(named.drop("words", "t1", "t2", "t3", "t4", "t5"), draws, "staff")
-    people = soiled.with_columns(nik=nik(block, "staff"), ptk_id=uuid(draws, "ptk"), jenis_ptk_id=_types(block))
+    soiled = soil_names(named.drop("t1", "t2", "t3", "t4", "t5"), draws, "staff")
+    people = soiled.with_columns(
+        nik=nik(block, "staff", STAFF_SERIALS), ptk_id=uuid(draws, "ptk"), jenis_ptk_id=_types(block)
+    )
     lender = pl.when(~pl.col("filler_nik") & ~pl.col("shared_nik")).then("nik").shift(-7).backward_fill()
     shared = pl.col("shared_nik") & lender.is_not_null()
     return people.with_columns(
@@ -311,7 +313,7 @@ def _users(block: Block, people: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFra
     drawn = schools.with_columns(
         row=pl.col("school"), girl=draws.happens("user/girl", 0.4, "school"), adult=pl.lit(True)
     )
-    drawn = drawn.with_columns(sample(block.world.model, draws, "user")).with_columns(own=spell(block.world.model))
+    drawn = sample(drawn, block.world.model, draws, "user").with_columns(own=spell(block.world.model))
     operators = drawn.select(
         pengguna_id=uuid(draws, "pengguna", "school"),
         sekolah_id="sekolah_id",

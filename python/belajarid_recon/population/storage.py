@@ -12,6 +12,9 @@ import polars as pl
 from belajarid_recon.errors import InputError
 from belajarid_recon.schemas import EXTRACT
 
+FORMAT = 1
+"""Version of the folder's layout, in extract.json."""
+
 TRUTH = "truth"
 TRUTH_COLUMNS = ("person_id", "person_kind", "true_person_id", "dirt", "event", "block")
 _ROW_GROUP = 1 << 16
@@ -58,7 +61,7 @@ class PopulationWriter:
     def finish(self, summary: Summary) -> None:
         """Write `extract.json`, last: a folder without it is unfinished."""
         document = {
-            "format": 1,
+            "format": FORMAT,
             "seed": summary.seed,
             "date": summary.day.isoformat(),
             "semester": summary.semester,

@@ -163,7 +163,7 @@ DUTY = pl.Schema(
         "npsn": pl.String,  # null: the school has none yet
         "jenjang": pl.String,  # Jenjang, or null when the form is outside belajar.id
         "kode_kabkota": pl.String,  # 6 characters
-        "duty": pl.String,  # "pupil", "educator", "head", "operator", or "other-staff"
+        "duty": pl.String,  # "pupil", "educator", "head", "operator", "other-staff", or "unclear": a row was set aside
         "grade": pl.Int64,  # null: no class, or not a pupil
         "form": pl.Int64,  # bentuk_pendidikan_id
         "induk": pl.Boolean,  # home school
@@ -171,7 +171,7 @@ DUTY = pl.Schema(
         "exit_code": pl.String,  # null: still there
         "exit_date": pl.Date,
         "school_open": pl.Boolean,
-        "current": pl.Boolean,  # of the current school year; false is a stale row of an earlier year
+        "current": pl.Boolean,  # in force; false: of an earlier year, half a head, or a role not in force
     }
 )
 """One row a person, school and duty."""

@@ -23,13 +23,21 @@ def judged_duties(duties: pl.DataFrame, regulation: Regulation) -> pl.DataFrame:
     """Duties in a jenjang (schemas.DUTY) with `reason`, `eligible`, and `holds`.
 
     `holds`: the duty has not ended, so that the person has not left the jenjang, eligible or not. A row of an earlier year
-    holds, because absence is not departure; half a head's duty and a role that is not in force hold nobody.
+    holds, because absence is not departure; half a head's duty and a role that is not in force hold nobody. A duty that is
+    unclear (a row was set aside) holds too, and keeps an educator's account as it is: the lost row may make a head.
     """
     gone = pl.col("exit_code").is_not_null()
     weak = pl.col("duty").is_in(["head", "operator"]) & ~pl.col("current")
     return (
         duties.filter(pl.col("jenjang").is_not_null())
-        .with_columns(reason=_reason(regulation, gone))
+        .with_columns(
+            reason=_reason(regulation, gone), unclear=(pl.col("duty") == "unclear").any().over("person_id", "jenjang")
+        )
+        .with_columns(
+            reason=pl.when(pl.col("unclear") & (pl.col("reason") == ReasonCode.EDUCATOR_ELIGIBLE.value))
+            .then(_code(ReasonCode.ROWS_SET_ASIDE))
+            .otherwise("reason")
+        )
         .with_columns(
             eligible=pl.col("reason").is_in([code.value for code in _ELIGIBLE.values()]),
             holds=~gone & ~weak,
@@ -45,6 +53,8 @@ def _reason(regulation: Regulation, gone: pl.Expr) -> pl.Expr:
     return (
         pl.when(gone)
         .then(left)
+        .when(duty == "unclear")
+        .then(_code(ReasonCode.ROWS_SET_ASIDE))
         .when((duty == "head") & ~current)
         .then(_code(ReasonCode.HEAD_WITHOUT_HEAD_TYPE))
         .when((duty == "operator") & ~current)

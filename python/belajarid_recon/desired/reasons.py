@@ -17,6 +17,7 @@ class ReasonCode(StrEnum):
     EDUCATOR_ELIGIBLE = "educator-eligible"
 
     SUSPECTED_DUPLICATE = "suspected-duplicate"
+    ROWS_SET_ASIDE = "rows-set-aside"
     HEAD_WITHOUT_HEAD_TYPE = "head-without-head-type"
     SCHOOL_WITHOUT_NPSN = "school-without-npsn"
     SCHOOL_CLOSED = "school-closed"

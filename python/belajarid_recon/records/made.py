@@ -22,6 +22,9 @@ from belajarid_recon.sources.parts import PartTables, TableCounts, repeated_rows
 from belajarid_recon.sources.reasons import QuarantineReason
 from belajarid_recon.sources.tables import Table
 
+DUTY_TABLES = ("registrasi_peserta_didik", "ptk_terdaftar", "tugas_tambahan", "role_pengguna")
+"""Tables whose rows give or end duties."""
+
 
 @dataclass(frozen=True)
 class Records:
@@ -55,7 +58,8 @@ def make_records(part: PartTables, reference: Reference, period: Period, *, evid
         posts=judged["tugas_tambahan"].frame,
         operators=judged["role_pengguna"].frame.filter(~pl.col("soft_delete")),
     )
-    duties = _with_schools(pl.concat([registered, staff_duties(rows, reference, period)]), reference, people)
+    clear = _with_schools(pl.concat([registered, staff_duties(rows, reference, period)]), reference, people)
+    duties = pl.concat([clear, _unclear(clear, judged)])
     there = duties.filter(pl.col("exit_code").is_null() & pl.col("current")).select("person_id")
     counts = {name: _counts(name, table, people) for name, table in judged.items()}
     read = {name: table.read for name, table in part.tables.items()} | {"role_pengguna": part.operators.read}
@@ -141,6 +145,28 @@ def _with_schools(bare: pl.DataFrame, reference: Reference, people: pl.DataFrame
         .join(schools, on="sekolah_id", how="inner")
         .select(list(DUTY))
         .cast(DUTY)
+    )
+
+
+def _unclear(duties: pl.DataFrame, judged: dict[str, Table]) -> pl.DataFrame:
+    """A duty `unclear` in every jenjang of a person one of whose rows about duties was set aside, for more than a repetition.
+
+    What the lost row said is not known: without this, a damaged row of a new school would make a leaver of somebody who moved,
+    and a damaged duty of head would demote the head.
+    """
+    telling = [judged[name].aside for name in DUTY_TABLES]
+    lost = pl.concat(telling).filter(pl.col("reason") != QuarantineReason.ROW_REPEATED.value).select("_person").unique()
+    return (
+        duties.join(lost, left_on="person_id", right_on="_person", how="semi")
+        .sort("person_id", "jenjang", "npsn", "sekolah_id")
+        .unique(["person_id", "jenjang"], keep="first", maintain_order=True)
+        .with_columns(
+            pl.lit("unclear").alias("duty"),
+            pl.lit(value=False).alias("current"),
+            pl.lit(None, dtype=pl.String).alias("exit_code"),
+            *(pl.lit(None, dtype=pl.Date).alias(name) for name in ("since", "exit_date")),
+            pl.lit(None, dtype=pl.Int64).alias("grade"),
+        )
     )
 
 

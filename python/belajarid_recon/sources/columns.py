@@ -91,7 +91,7 @@ class Rows:
     """Rows of one table in canonical types, and those set aside.
 
     `frame` keeps every column of the raw frame that is not in COLUMNS as it was (locators, keys). `aside` has `_file`,
-    `_row`, `column`, `reason`. Heights add up to the raw frame's.
+    `_row`, `_person`, `column`, `reason`. Heights add up to the raw frame's.
     """
 
     frame: pl.DataFrame
@@ -119,10 +119,16 @@ def split(frame: pl.DataFrame, verdict: pl.Series) -> Rows:
     bad = verdict.is_not_null()
     aside = frame.filter(bad).select(
         *LOCATOR,
+        person_of(frame),
         column=verdict.filter(bad).str.split("|").list.get(0),
         reason=verdict.filter(bad).str.split("|").list.get(1),
     )
     return Rows(frame=frame.filter(~bad), aside=aside)
+
+
+def person_of(frame: pl.DataFrame) -> pl.Expr:
+    """The column `_person` where a frame has one, else nulls."""
+    return pl.col("_person") if "_person" in frame.columns else pl.lit(None, dtype=pl.Binary).alias("_person")
 
 
 def fault(column: str, reason: QuarantineReason) -> pl.Expr:

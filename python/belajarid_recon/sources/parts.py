@@ -15,7 +15,7 @@ from belajarid_recon import _core
 from belajarid_recon.errors import InputError
 from belajarid_recon.schemas import QUARANTINE
 from belajarid_recon.secrets import Secret
-from belajarid_recon.sources.columns import COLUMNS, fault, split
+from belajarid_recon.sources.columns import COLUMNS, fault, person_of, split
 from belajarid_recon.sources.extract import Extract, scan_file
 from belajarid_recon.sources.reasons import QuarantineReason
 from belajarid_recon.sources.tables import ASIDE, Table, canonical_table, join_tables, read_batches, read_table
@@ -237,8 +237,9 @@ class _Shuffle:
         if not path.exists():
             return pl.DataFrame(schema=ASIDE)
         unkeyed = scan_file(path).select("_file", "_row").collect()
-        return _with_places(unkeyed, group.files).with_columns(
-            column=pl.lit(key), reason=pl.lit(QuarantineReason.PERSON_ID_UNREADABLE.value)
+        reason = pl.lit(QuarantineReason.PERSON_ID_UNREADABLE.value)
+        return _with_places(unkeyed, group.files).select(
+            "_file", "_row", person_of(unkeyed), column=pl.lit(key), reason=reason
         )
 
     def operators(self, frame: pl.DataFrame) -> None:
@@ -349,6 +350,7 @@ def repeated_rows(frame: pl.DataFrame, key: list[str]) -> pl.DataFrame:
     return judged.filter(contradicts | ~pl.col("first")).select(
         "_file",
         "_row",
+        person_of(judged),
         column=pl.lit(key[-1]),
         reason=pl.when(contradicts)
         .then(pl.lit(QuarantineReason.ROW_CONTRADICTS.value))

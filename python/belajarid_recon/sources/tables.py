@@ -16,8 +16,8 @@ from belajarid_recon.sources.extract import Extract, scan_file
 BATCH_ROWS = 1_000_000
 """Rows held at once while a large table is read through: about 200 MB of the widest."""
 
-ASIDE = pl.Schema({"_file": pl.Int64, "_row": pl.Int64, "column": pl.String, "reason": pl.String})
-"""Rows set aside within one table; `_file` counts in the table's list of files."""
+ASIDE = pl.Schema({"_file": pl.Int64, "_row": pl.Int64, "_person": pl.Binary, "column": pl.String, "reason": pl.String})
+"""Rows set aside within one table; `_file` counts in the table's list of files, `_person` is null where it is not known."""
 
 
 @dataclass(frozen=True)

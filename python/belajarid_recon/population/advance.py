@@ -38,7 +38,10 @@ class Plant:
 
 @dataclass(frozen=True, slots=True)
 class AdvanceRequest:
-    """What to advance. `seed` None keeps the population's own; two weeks of one seed still differ, for the date takes part in every draw."""
+    """What to advance. `seed` None keeps the population's own.
+
+    Two weeks of one seed still differ, for the date takes part in every draw.
+    """
 
     source: Path
     out: Path
@@ -52,8 +55,8 @@ class AdvanceRequest:
 def advance_population(request: AdvanceRequest) -> Summary:
     """Write the extract `request.days` later. Same source and seed, same bytes; with a plant only the planted rows differ.
 
-    Raises InputError for a folder that is no finished population or an occupied one, SettingsError for a date in another semester or a plant in a
-    regency that is not here.
+    Raises InputError for a folder that is no finished population or an occupied one, SettingsError for a date in
+    another semester or a plant in a regency that is not here.
     """
     document = _read_manifest(request.source)
     day = date.fromisoformat(document["date"]) + timedelta(days=request.days)

@@ -29,8 +29,9 @@ _TAIL_WORDS_MIN, _TAIL_WORDS_MAX = 1 << 12, 1 << 17
 class CreateRequest:
     """What to create. `regions` are names ("Kota Surakarta"), kode_kab, provinces, or ("all",).
 
-    `schools_file` is a whole list of schools (Parquet: npsn, nama, bentuk, status, kode_kec, sekolah_id) and `regions_file` its regions (CSV: kode_kec,
-    kode_prov, provinsi, kode_kab, kabupaten_kota, kecamatan); without them the shipped schools of two provinces are used.
+    `schools_file` is a whole list of schools (Parquet: npsn, nama, bentuk, status, kode_kec, sekolah_id) and
+    `regions_file` its regions (CSV: kode_kec, kode_prov, provinsi, kode_kab, kabupaten_kota, kecamatan); without them
+    the shipped schools of two provinces are used.
     """
 
     out: Path
@@ -47,7 +48,8 @@ class CreateRequest:
 def create_population(request: CreateRequest) -> Summary:
     """Create the population; the same request gives the same bytes. Memory is that of one block, whatever the size.
 
-    Raises SettingsError for a region that is unknown or cannot hold that many people, InputError for an unreadable list or an occupied folder.
+    Raises SettingsError for a region that is unknown or cannot hold that many people, InputError for an unreadable
+    list or an occupied folder.
     """
     places = load_places(request.regions, request.schools_file, request.regions_file)
     sizing = size_schools(places.schools, request.people, Draws(request.seed, "sizing"))

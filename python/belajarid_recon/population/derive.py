@@ -1,7 +1,8 @@
 """Maintainers' script: derives the shipped data from the folder of reference data (its SOURCES.md says where each file is from).
 
-Run it as `python -m belajarid_recon.population.derive FOLDER`. Nothing else imports it. What it leaves out it leaves out for size:
-schools outside the shipped provinces, positions of schools, and spellings that only matching would need.
+Run it as `python -m belajarid_recon.population.derive FOLDER`. Nothing else imports it. What it leaves out it leaves
+out for size: schools outside the shipped provinces, positions of schools, and spellings that only matching would
+need.
 """
 
 from __future__ import annotations
@@ -12,12 +13,11 @@ from pathlib import Path
 
 import polars as pl
 
+from belajarid_recon.population.places import read_schools
+
 DATA = Path(__file__).with_name("data")
 SHIPPED_PROVINCES = ("030000", "040000")
 """Jawa Tengah and D.I. Yogyakarta: the two demo cities lie there, and about 28,000 schools carry ten million people."""
-
-FORM_CODES = {"SD": 5, "SMP": 6, "SDLB": 7, "SMPLB": 8, "SMA": 13, "SMLB": 14, "SMK": 15, "SLB": 29}
-"""bentuk_pendidikan_id of the forms in the public list (reference table of the register)."""
 
 _RENAMED = {
     "kabtobasamosir": "kabtoba",
@@ -70,23 +70,11 @@ def main(folder: Path) -> None:
     _write(scale.with_columns(pl.col("value").cast(pl.Float64).cast(pl.UInt32)), "scale_counts")
 
 
-def read_schools(path: Path) -> pl.DataFrame:
-    """Read the public list of schools: npsn, nama, bentuk (code), negeri, kode_kec, sekolah_id (16 bytes)."""
-    table = pl.read_parquet(path).with_columns(pl.col("bentuk", "status", "kode_kec").cast(pl.String))
-    return table.select(
-        "npsn",
-        "nama",
-        pl.col("bentuk").replace_strict(FORM_CODES, return_dtype=pl.UInt8),
-        negeri=pl.col("status") == "N",
-        kode_kec=pl.col("kode_kec"),
-        sekolah_id=pl.col("sekolah_id"),
-    )
-
-
 def add_nik_codes(regions: pl.DataFrame, home_affairs: pl.DataFrame) -> pl.DataFrame:
     """Add `nik_region`, the Ministry of Home Affairs' 6-digit code that starts a NIK, to the register's subdistricts.
 
-    By name: the subdistrict inside its regency; else another subdistrict of the regency, in turn; else one of the province.
+    By name: the subdistrict inside its regency; else another subdistrict of the regency, in turn; else one of the
+    province.
     """
     regions = regions.with_columns(
         kab_key=pl.col("kabupaten_kota").map_elements(_regency_key, return_dtype=pl.String),
@@ -115,17 +103,6 @@ def add_nik_codes(regions: pl.DataFrame, home_affairs: pl.DataFrame) -> pl.DataF
         f"regencies without one: {missing.filter(pl.col('codes').is_null())['kabupaten_kota'].unique().sort().to_list()}\n"
     )
     return filled.select("kode_kec", "kode_prov", "provinsi", "kode_kab", "kabupaten_kota", "kecamatan", "nik_region")
-
-
-def add_nik_defaults(regions: pl.DataFrame, shipped: pl.DataFrame) -> pl.DataFrame:
-    """Complete a regions CSV with `nik_region` and `schools` from the shipped regions; 990101 where a subdistrict is new."""
-    columns = ["kode_kec", "kode_prov", "provinsi", "kode_kab", "kabupaten_kota", "kecamatan"]
-    known = shipped.select("kode_kec", "nik_region", "schools")
-    return (
-        regions.select(columns)
-        .join(known, on="kode_kec", how="left")
-        .with_columns(pl.col("nik_region").fill_null("990101"), pl.col("schools").fill_null(0))
-    )
 
 
 def _letters(name: str) -> str:

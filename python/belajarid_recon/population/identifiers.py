@@ -1,7 +1,8 @@
 """Identifiers of synthetic people: the registers' forms, never a real person's number.
 
-NIK = 6-digit region (Ministry of Home Affairs), DDMMYY with 40 added to a woman's day, and a serial; NISN = last three digits of the birth year and
-seven generated digits (reference, section 1.6). Both are unique in a population but for the dirt.
+NIK = 6-digit region (Ministry of Home Affairs), DDMMYY with 40 added to a woman's day, and a serial; NISN = last
+three digits of the birth year and seven generated digits (reference, section 1.6). Both are unique in a population
+but for the dirt.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def entrant_serials(week: int) -> Serials:
 def nik(block: Block, stream: str, serials: Serials) -> pl.Expr:
     """NIKs over columns school, tanggal_lahir and girl. One in twenty-five people was first registered elsewhere in the country.
 
-    Serial = 100 for each block of the region, plus the rank of the person in the block among those of the same day and region.
+    Serial = 100 for each block of the region, plus the rank of the person in the block among those of the same day
+    and region.
     """
     draws = block.draws
     elsewhere = draws.happens(f"nik/{stream}/elsewhere", 0.04)
@@ -87,7 +89,10 @@ def nuptk(block: Block) -> pl.Expr:
 
 
 def phone(draws: Draws, stream: str) -> pl.Expr:
-    """Mobile-like numbers in the spellings people use. They start with 800, a prefix of free-call services: no pupil or teacher answers there."""
+    """Mobile-like numbers in the spellings people use.
+
+    They start with 800, a prefix of free-call services: no pupil or teacher answers there.
+    """
     local = pl.lit("800") + draws.below(f"phone/{stream}", 100_000_000).cast(pl.String).str.zfill(8)
     spelling = draws.below(f"phone/{stream}/spelling", 8)
     return (

@@ -1,9 +1,9 @@
 """Names: which words a person's name has, as token numbers first and as text afterwards.
 
-The sampler works on numbers, so that ten million names can be drawn and their collisions counted without making one string; the text
-of a population comes from the very same numbers. The model is that of the reference (§4.3, §4.4): words by sex and position with the flavour
-of the province, the ethnic patterns, a children's variant (3 % of one word, 12 % of boys Muhammad), and a long tail from a letter model.
-`names.toml` holds its numbers.
+The sampler works on numbers, so that ten million names can be drawn and their collisions counted without making one
+string; the text of a population comes from the very same numbers. The model is that of the reference (§4.3, §4.4):
+words by sex and position with the flavour of the province, the ethnic patterns, a children's variant (3 % of one
+word, 12 % of boys Muhammad), and a long tail from a letter model. `names.toml` holds its numbers.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def read_numbers(name: str) -> dict[str, Any]:
 class NameModel:
     """Tokens and pools, built once a population.
 
-    `text` is the token table; `base_first` and `base_last` number the folded first and last word of each token (the words a user ID is
-    made of); `slots` is all pools one after the other. Pool number = ((style * 2 + sex) * 3 + position); `styles` maps (generation,
-    province) to 256 style slots each.
+    `text` is the token table; `base_first` and `base_last` number the folded first and last word of each token (the
+    words a user ID is made of); `slots` is all pools one after the other. Pool number = ((style * 2 + sex) * 3 +
+    position); `styles` maps (generation, province) to 256 style slots each.
     """
 
     text: pl.Series
@@ -94,7 +94,8 @@ def build_model(draws: Draws, provinces: tuple[str, ...], tail_words: int) -> Na
 def sample(people: pl.DataFrame, model: NameModel, draws: Draws, stream: str) -> pl.DataFrame:
     """Add token numbers `t1`…`t5` to columns row, girl (Boolean), adult (Boolean) and province (number).
 
-    `t1` is the first word and is never null; `t5` is the last, null for one word; `t2`…`t4` fill names of three to five words.
+    `t1` is the first word and is never null; `t5` is the last, null for one word; `t2`…`t4` fill names of three to
+    five words.
     """
     adult = pl.col("adult").cast(pl.UInt32)
     place = (adult * len(model.provinces) + pl.col("province")) * STYLE_SLOTS
@@ -291,7 +292,10 @@ def _tail(draws: Draws, sex: str, place: str, count: int) -> pl.Series:
 
 
 def _letter_states(ngrams: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
-    """The letter model as a machine: edges (letter, target state) and 256 weighted edge slots a state; state 0 starts, the last one ends."""
+    """The letter model as a machine: edges (letter, target state) and 256 weighted edge slots for each state.
+
+    State 0 starts a word, the last one ends it.
+    """
     contexts = ngrams.select("context3").unique().sort(pl.col("context3") != "^^^", "context3").with_row_index("state")
     end = contexts.height
     edges = ngrams.sort("context3", "next").with_columns(

@@ -1,7 +1,8 @@
 """Places: regions, real schools, and the units the public list lacks.
 
-PAUD units, PKBM and SKB are in no open list, so they are synthesised: their number in a subdistrict follows from its primary schools, their codes
-start with 8 (no real NPSN does), and their UUIDs follow from the code. None of it depends on the seed: the same unit is the same in every population.
+PAUD units, PKBM and SKB are in no open list, so they are synthesised: their number in a subdistrict follows from its
+primary schools, their codes start with 8 (no real NPSN does), and their UUIDs follow from the code. None of it
+depends on the seed: the same unit is the same in every population.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Any
 import polars as pl
 
 from belajarid_recon.errors import InputError, SettingsError
-from belajarid_recon.population.derive import add_nik_defaults, read_schools
 from belajarid_recon.population.names import read_numbers, read_shipped
 from belajarid_recon.population.randomness import Draws, uuid
+
+FORM_CODES = {"SD": 5, "SMP": 6, "SDLB": 7, "SMPLB": 8, "SMA": 13, "SMLB": 14, "SMK": 15, "SLB": 29}
+"""bentuk_pendidikan_id of the forms in the public list (reference table of the register)."""
 
 _UNIT_CODES_START = 80_000_000
 _UNITS_PER_SUBDISTRICT_MAX = 1_000
@@ -48,8 +51,8 @@ class Places:
     """What a population stands on.
 
     `regions`: kode_kec, kode_prov, provinsi, kode_kab, kabupaten_kota, kecamatan, nik_region, schools (count).
-    `schools`: npsn, nama, bentuk, negeri, kode_kec, sekolah_id (36 characters), kode_kab, kode_prov, kabupaten_kota, kecamatan, nik_region;
-    sorted by kode_kab, kode_kec, npsn.
+    `schools`: npsn, nama, bentuk, negeri, kode_kec, sekolah_id (36 characters), kode_kab, kode_prov, kabupaten_kota,
+    kecamatan, nik_region; sorted by kode_kab, kode_kec, npsn.
     """
 
     regions: pl.DataFrame
@@ -125,12 +128,36 @@ def _read_list(path: Path) -> pl.DataFrame:
 
 def _read_regions(path: Path, shipped: pl.DataFrame) -> pl.DataFrame:
     try:
-        return add_nik_defaults(pl.read_csv(path, infer_schema_length=0), shipped)
+        return _add_nik_regions(pl.read_csv(path, infer_schema_length=0), shipped)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(
             f"list of regions cannot be read: {path}",
             hint="expected CSV with kode_kec, kode_prov, provinsi, kode_kab, kabupaten_kota, kecamatan",
         ) from error
+
+
+def read_schools(path: Path) -> pl.DataFrame:
+    """Read the public list of schools: npsn, nama, bentuk (code), negeri, kode_kec, sekolah_id (16 bytes)."""
+    table = pl.read_parquet(path).with_columns(pl.col("bentuk", "status", "kode_kec").cast(pl.String))
+    return table.select(
+        "npsn",
+        "nama",
+        pl.col("bentuk").replace_strict(FORM_CODES, return_dtype=pl.UInt8),
+        negeri=pl.col("status") == "N",
+        kode_kec=pl.col("kode_kec"),
+        sekolah_id=pl.col("sekolah_id"),
+    )
+
+
+def _add_nik_regions(regions: pl.DataFrame, shipped: pl.DataFrame) -> pl.DataFrame:
+    """Complete a regions CSV with `nik_region` and `schools` from the shipped regions; 990101 where a subdistrict is new."""
+    columns = ["kode_kec", "kode_prov", "provinsi", "kode_kab", "kabupaten_kota", "kecamatan"]
+    known = shipped.select("kode_kec", "nik_region", "schools")
+    return (
+        regions.select(columns)
+        .join(known, on="kode_kec", how="left")
+        .with_columns(pl.col("nik_region").fill_null("990101"), pl.col("schools").fill_null(0))
+    )
 
 
 def _as_uuid(binary: pl.Expr) -> pl.Expr:
@@ -192,7 +219,8 @@ def _units_of(regions: pl.DataFrame, form: int, ratio: float) -> pl.DataFrame:
 def regions_table(places: Places, villages_per_subdistrict: int) -> pl.DataFrame:
     """`mst_wilayah` for the population: country, provinces, regencies, subdistricts (padded to 8), and numbered villages.
 
-    Village rows are synthetic: 8 characters, the subdistrict's six digits and two letters, as the register codes them.
+    Village rows are synthetic: 8 characters, the subdistrict's six digits and two letters, as the register codes
+    them.
     """
     regions = places.regions
     top = pl.DataFrame({"code": ["000000"], "nama": ["Indonesia"], "level": [0], "parent": [None]}, schema=_LEVEL)

@@ -19,7 +19,10 @@ _LEFT_CODES = pl.Series(["5", "4", "4", "3", "6", "7", "Z", "5"])
 
 
 def active_pupils(week: BlockWeek) -> pl.DataFrame:
-    """Active pupils in a fixed order: row, person, registrasi_id, school, jenjang, grade (null: no class), anggota_rombel_id, rombongan_belajar_id."""
+    """Active pupils in a fixed order, with their class.
+
+    Columns: row, person, registrasi_id, school, jenjang, grade (null: no class), anggota_rombel_id, rombongan_belajar_id.
+    """
     registrations = week.tables["registrasi_peserta_didik"].filter(
         pl.col("jenis_keluar_id").is_null() & (pl.col("soft_delete") == 0)
     )
@@ -98,13 +101,8 @@ def _find_targets(week: BlockWeek, touched: pl.DataFrame) -> pl.DataFrame:
     movers = movers.join(places, on="number", how="left", maintain_order="left").drop("number")
     elsewhere = pl.col("target_school") != pl.col("school")
     other_class = pl.col("target") != pl.col("rombongan_belajar_id")
-    fits = (
-        pl.when(pl.col("event") == "class_changed")
-        .then(other_class)
-        .when(pl.col("event") == "class_given")
-        .then(True)
-        .otherwise(elsewhere)
-    )  # noqa: FBT003 - a table literal
+    may_stay = pl.col("event") == "class_given"
+    fits = pl.when(pl.col("event") == "class_changed").then(other_class).otherwise(elsewhere | may_stay)
     staying = touched.filter(~pl.col("event").is_in([*_MOVES, "class_given"]))
     return pl.concat([staying, movers.filter(fits)], how="diagonal").sort("row")
 
@@ -262,7 +260,10 @@ def _new_people(week: BlockWeek, people: pl.DataFrame) -> pl.DataFrame:
 
 
 def plant_exits(week: BlockWeek, regency: str, share: float) -> None:
-    """The planted bad slice: that share of the regency's active pupils whom the week left alone gets a false exit code (graduated), nothing else."""
+    """The planted bad slice: that share of a regency's active pupils gets a false exit code, and nothing else changes.
+
+    The code is "graduated", as if a school operator's mass action went wrong. Pupils the week touched are spared.
+    """
     block = week.block
     inside = block.schools.filter(pl.col("kode_kab") == regency).select("school")
     quiet = week.truth.filter(pl.col("event") == "").select(person="person_id")

@@ -119,13 +119,13 @@ def _people(block: Block, grades: pl.DataFrame) -> pl.DataFrame:
         line=pl.col("row"),
         rombel=pl.col("key") + pl.col("seat") * pl.col("classes") // pl.col("count"),
         girl=draws.happens("girl", 0.487),
-        adult=pl.lit(False),
+        adult=pl.lit(value=False),
         province=block.at_school("province"),
         jenjang=block.at_school("jenjang"),
         tanggal_lahir=_birth_date(block),
     )
     named = sample(seats, model, draws, "pupil").with_columns(
-        nama=spell(model), one_word=pl.col("t5").is_null(), *_roll(block, shares)
+        *_roll(block, shares), nama=spell(model), one_word=pl.col("t5").is_null()
     )
     named = named.drop("t1", "t2", "t3", "t4", "t5")
     always = pl.lit(value=True)
@@ -219,7 +219,7 @@ def _identify(block: Block, people: pl.DataFrame) -> pl.DataFrame:
         ),
         nomor_telepon_seluler=pl.when(draws.happens("phone", 0.55)).then(phone(draws, "pupil")),
         kewarganegaraan=pl.when(draws.happens("foreign", 0.0005)).then(pl.lit("MY")).otherwise(pl.lit("ID")),
-        again=pl.lit(False),
+        again=pl.lit(value=False),
     )
 
 
@@ -233,9 +233,9 @@ def _typed_again(block: Block, people: pl.DataFrame, grades: pl.DataFrame) -> pl
         school=pl.when(elsewhere).then(neighbour).otherwise("school"),
         nik=pl.when(draws.happens("twice/nik", 0.5)).then("nik"),
         email=pl.lit(None, dtype=pl.String),
-        again=pl.lit(True),
+        again=pl.lit(value=True),
         **{
-            kind: pl.lit(False)
+            kind: pl.lit(value=False)
             for kind in ("earlier_registration", "stale_class", "extracurricular", "upper_uuid", "no_class")
         },
     )

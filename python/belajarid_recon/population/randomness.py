@@ -1,8 +1,9 @@
 """Counter-based randomness in table expressions: a draw depends on (seed, block, stream, row) and on nothing else.
 
-So a block can be made alone, in any order, by any number of threads, and the same seed gives the same bytes. The mixer is
-splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), which needs only wrapping integer
-arithmetic and is therefore the same on every machine and in every version of polars. It is no source of secrets.
+So a block can be made alone, in any order, by any number of threads, and the same seed gives the same bytes. The
+mixer is splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), which
+needs only wrapping integer arithmetic and is therefore the same on every machine and in every version of polars. It
+is no source of secrets.
 """
 
 from __future__ import annotations

@@ -37,7 +37,9 @@ def grade_table() -> pl.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
-    """`schools` with pupils, teachers (the head included), support, outside_operator (0/1), jenjang, class_size, block; and the block count.
+    """Who is where: `schools` and the number of blocks.
+
+    Added columns: pupils, teachers (the head included), support, outside_operator (0 or 1), jenjang, class_size, block.
 
     The sum of pupils, teachers, support and outside operators is exactly the people asked for.
     """
@@ -49,7 +51,8 @@ class Sizing:
 def size_schools(schools: pl.DataFrame, people: int, draws: Draws) -> Sizing:
     """Choose schools and give each its people. Raises SettingsError when the regions cannot carry that many, or nobody could.
 
-    With fewer people than the regions' natural size some schools are left out, never all of a jenjang; with more, schools grow.
+    With fewer people than the regions' natural size some schools are left out, never all of a jenjang; with more,
+    schools grow.
     """
     numbers = read_numbers("sizes")
     limits = numbers["limits"]
@@ -132,7 +135,7 @@ def _settle(sized: pl.DataFrame, people: int) -> pl.DataFrame:
     each, rest = divmod(people - total, fixed.height)
     rank = pl.struct(-pupils, "row").rank("ordinal")
     settled = fixed.with_columns(pupils=pupils + each + (rank <= rest).cast(pl.Int64))
-    if int(settled["pupils"].min() or 0) < 1:  # type: ignore[call-overload]
+    if bool((settled["pupils"] < 1).any()):
         raise SettingsError(f"too few people for one school of each jenjang: {people}", hint="ask for more people")
     return settled
 
@@ -145,4 +148,4 @@ def cut_blocks(sized: pl.DataFrame, block_people: int) -> Sizing:
     before = people.cum_sum() - people
     block = (before * blocks // total).cast(pl.UInt32)
     numbered = sized.with_columns(block=block.rank("dense").cast(pl.UInt32) - 1)
-    return Sizing(numbered.drop("row", "shape", "natural", "chance", "order"), int(numbered["block"].max()) + 1)  # type: ignore[arg-type]
+    return Sizing(numbered.drop("row", "shape", "natural", "chance", "order"), numbered["block"].n_unique())

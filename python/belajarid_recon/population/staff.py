@@ -89,12 +89,12 @@ def _people(block: Block) -> pl.DataFrame:
     age_days = (23 + 36 * draws.unit("staff/age")) * 365.25
     seats = seats.with_columns(
         girl=draws.happens("staff/girl", 0.64),
-        adult=pl.lit(True),
+        adult=pl.lit(value=True),
         support_staff=pl.col("seat") >= pl.col("teachers"),
         tanggal_lahir=start - pl.duration(days=age_days.cast(pl.Int64)),
     )
     named = sample(seats, model, draws, "staff").with_columns(
-        nama=spell(model), one_word=pl.col("t5").is_null(), other=spell(model), *_roll(block, shares)
+        *_roll(block, shares), nama=spell(model), one_word=pl.col("t5").is_null(), other=spell(model)
     )
     soiled = soil_names(named.drop("t1", "t2", "t3", "t4", "t5"), draws, "staff")
     people = soiled.with_columns(
@@ -263,8 +263,15 @@ def _duties(block: Block, people: pl.DataFrame) -> pl.DataFrame:
     """`tugas_tambahan`: one head, manager or acting head a school, ended terms of former heads, and deputies of large schools."""
     draws, calendar = block.draws, block.world.calendar
     leads = people.filter(pl.col("seat") == 0)
-    manager = pl.when(pl.col("jenjang") == "paud").then(PAUD_MANAGER).when(pl.col("bentuk") == 27).then(PKBM_MANAGER)
-    manager = manager.when(pl.col("bentuk") == 40).then(KESETARAAN_MANAGER).otherwise(HEAD)
+    manager = (
+        pl.when(pl.col("jenjang") == "paud")
+        .then(PAUD_MANAGER)
+        .when(pl.col("bentuk") == 27)
+        .then(PKBM_MANAGER)
+        .when(pl.col("bentuk") == 40)
+        .then(KESETARAAN_MANAGER)
+        .otherwise(HEAD)
+    )
     duty = pl.when("acting_head").then(ACTING_HEAD).otherwise(manager)
     elsewhere = draws.happens("acting/elsewhere", block.world.dirt["heads"]["acting_from_elsewhere"], "school")
     neighbours = block.lookup(companions(block.schools, "jenjang"), pl.col("school"))
@@ -296,8 +303,8 @@ def _duties(block: Block, people: pl.DataFrame) -> pl.DataFrame:
 def _users(block: Block, people: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """`pengguna`, `role_pengguna`, and truth rows of operators without a PTK row.
 
-    One operator a school: the administrator, else the last of the staff; for some schools somebody without a PTK row. Some schools have one
-    more application user whose role is another.
+    One operator a school: the administrator, else the last of the staff; for some schools somebody without a PTK row.
+    Some schools have one more application user whose role is another.
     """
     draws, shares = block.draws, block.world.dirt["operators"]
     last = people.group_by("school", maintain_order=True).agg(
@@ -311,7 +318,7 @@ def _users(block: Block, people: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFra
     )
     outside = pl.col("outside_operator") == 1
     drawn = schools.with_columns(
-        row=pl.col("school"), girl=draws.happens("user/girl", 0.4, "school"), adult=pl.lit(True)
+        row=pl.col("school"), girl=draws.happens("user/girl", 0.4, "school"), adult=pl.lit(value=True)
     )
     drawn = sample(drawn, block.world.model, draws, "user").with_columns(own=spell(block.world.model))
     operators = drawn.select(

@@ -22,7 +22,10 @@ _ROW_GROUP = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a population holds. `rows` counts each table; `people` counts true persons; `events` counts what a week did (empty after create)."""
+    """What a population holds.
+
+    `rows` counts each table, `people` true persons, and `events` what a week did (empty after create).
+    """
 
     out: Path
     people: int

@@ -19,7 +19,8 @@ GRADE_CLASSES = (1, 8, 9, 10, 11, 12, 13)
 class BlockWeek:
     """A block's tables, changed in place by the week; `truth` is its truth table and `events` counts what happened.
 
-    `day` is the date of the new extract and `number` a count of weeks, so that two weeks never issue one identifier twice.
+    `day` is the date of the new extract and `number` a count of weeks, so that two weeks never issue one identifier
+    twice.
     """
 
     block: Block

@@ -405,6 +405,35 @@ def test_a_list_that_never_ends_well_is_an_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_one_failed_list_stops_the_others(tmp_path: Path) -> None:
+    """A tenant whose list fails ends the snapshot with its error at once, though another tenant's list has no end."""
+
+    class Endless(ListedDirectory):
+        """A list that always has a next page."""
+
+        def list_accounts(self, domain: str, token: str | None, *, deleted: bool = False) -> Page:
+            time.sleep(0.005)
+            number = int(token or 0)
+            return Page([account(number)], str(number + 1))
+
+    class Failing(ListedDirectory):
+        """A list that fails after a while."""
+
+        def list_accounts(self, domain: str, token: str | None, *, deleted: bool = False) -> Page:
+            time.sleep(0.05)
+            raise DirectoryError("the second tenant fails")
+
+    directories = {
+        Jenjang.SD: Endless(),
+        Jenjang.SMP: Failing(Jenjang.SMP, customer="C0smp"),
+    }
+    began = time.monotonic()
+    with pytest.raises(DirectoryError, match="the second tenant fails"):
+        take_snapshots(directories, request_for(tmp_path / "s"))
+    assert time.monotonic() - began < 10.0
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("broken", [{"id": None}, {"primaryEmail": 7}])
 def test_a_list_with_a_nameless_account_is_not_trusted(broken: dict[str, Any]) -> None:
     """An account without id or address means that the answer is not what it should be."""

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import ipaddress
 import socket
+import ssl
 import threading
 import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from googleapiclient.discovery import build
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +32,7 @@ from belajarid_recon.directory.transport import (
     World,
     refuse_denied,
     refuse_other_world,
+    verified_pool,
 )
 from belajarid_recon.errors import DirectoryError
 from belajarid_recon.settings import EndpointClass
@@ -358,6 +367,60 @@ def test_a_closed_port_is_told_apart() -> None:
     with pytest.raises(NoAnswerError) as raised:
         post(transport_to(url))
     assert raised.value.lost is Lost.NOT_CONNECTED
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that nobody has signed, with its key."""
+    key = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    now = datetime.now(tz=UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(address, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    path.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain) + signed.public_bytes(pem))
+    return path
+
+
+def test_tls_ends_at_the_time_limit_and_trusts_no_stranger(certificate: Path) -> None:
+    """Google's side of the wire, tried on loopback: a good answer, one that drips, and a certificate nobody vouches for."""
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(certificate)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+
+    def answer(received: Received, connection: Any) -> None:
+        if received.target == "/good":
+            connection.sendall(reply(200, {"good": True}))
+            return
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+        for _ in range(100):
+            time.sleep(0.05)
+            connection.sendall(b"x")
+
+    with scripted(answer) as server:
+        server.socket = server_side.wrap_socket(server.socket, server_side=True)
+        port = server.server_address[1]
+        pool = verified_pool("127.0.0.1", port, trusting, total_seconds=0.5, retries=False)
+        assert pool.urlopen("GET", "/good", retries=False).data == b'{"good": true}'
+        began = time.monotonic()
+        with pytest.raises(urllib3.exceptions.ReadTimeoutError):
+            pool.urlopen("GET", "/slow", retries=False)
+        assert time.monotonic() - began < 2.0
+        stranger = verified_pool("127.0.0.1", port, ssl.create_default_context(), total_seconds=5.0, retries=False)
+        with pytest.raises(urllib3.exceptions.SSLError):
+            stranger.urlopen("GET", "/good", retries=False)
+        assert [received.target for received in server.received] == ["/good", "/slow"]
 
 
 def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

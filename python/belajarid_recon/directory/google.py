@@ -111,9 +111,11 @@ class GoogleDirectory:
         return str(self._read(self._customers.get(customerKey="my_customer")).get("id", ""))
 
     def domains(self) -> list[str]:
-        """Every domain of the customer, lower case, sorted."""
+        """Every verified domain of the customer, lower case, sorted: an unverified one can hold no account."""
         answer = self._read(self._domains.list(customer=self._lane.customer))
-        return sorted(str(domain["domainName"]).lower() for domain in answer.get("domains", ()))
+        return sorted(
+            str(domain["domainName"]).lower() for domain in answer.get("domains", ()) if domain.get("verified", True)
+        )
 
     def list_accounts(self, domain: str, token: str | None, *, deleted: bool = False) -> Page:
         """One page (500) of the accounts whose primary address is in `domain`, unfiltered. Raises StaleTokenError."""

@@ -16,13 +16,14 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import polars as pl
@@ -34,6 +35,8 @@ from belajarid_recon.directory.observed import ObservedColumns, local_parts
 from belajarid_recon.errors import DirectoryError, InputError, ReconError, SettingsError
 from belajarid_recon.schemas import ADDRESSES, OBSERVED, Jenjang
 from belajarid_recon.state.atomic import PART_SUFFIX, fsync_file, fsync_folder, write_atomically
+
+_T = TypeVar("_T")
 
 FORMAT_VERSION = 1
 CHUNK_ACCOUNTS = 50_000
@@ -97,6 +100,8 @@ class _Chain:
     tenant: Jenjang
     domain: str
     deleted: bool
+    stop: threading.Event
+    """Set when the snapshot has failed: no list goes on for its own sake."""
 
     @property
     def name(self) -> str:
@@ -146,18 +151,21 @@ def _read_tenants(
     directories: Mapping[Jenjang, Directory], request: SnapshotRequest, spool: Path
 ) -> dict[str, dict[str, Any]]:
     """Read every tenant's customer, units and lists; the accounts go to the spool, the rest is returned."""
+    stop = threading.Event()
     with ThreadPoolExecutor(max_workers=request.lists_at_once, thread_name_prefix="list") as pool:
         try:
-            heads = list(pool.map(lambda pair: _read_head(pair[0], pair[1], request), directories.items()))
+            pairs = directories.items()
+            heads = _all([pool.submit(_read_head, tenant, directory, request) for tenant, directory in pairs])
             tenants = {str(tenant): head for tenant, head in zip(directories, heads, strict=True)}
             chains = [
-                _Chain(directory, tenant, domain, deleted)
+                _Chain(directory, tenant, domain, deleted, stop)
                 for tenant, directory in directories.items()
                 for domain in tenants[tenant]["domains"]
                 for deleted in (False, True)
             ]
-            reads = list(pool.map(lambda chain: _read_chain(chain, spool, request), chains))
+            reads = _all([pool.submit(_read_chain, chain, spool, request) for chain in chains])
         except BaseException:
+            stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     for chain, read in zip(chains, reads, strict=True):
@@ -166,6 +174,14 @@ def _read_tenants(
         for finding, count in sorted(read.findings.items()):
             tenant["findings"][finding] = tenant["findings"].get(finding, 0) + count
     return tenants
+
+
+def _all(futures: list[Future[_T]]) -> list[_T]:
+    """The results, in order; the first failure at once, whichever it is."""
+    done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+    for future in done:
+        future.result()
+    return [future.result() for future in futures]
 
 
 def _read_head(tenant: Jenjang, directory: Directory, request: SnapshotRequest) -> dict[str, Any]:
@@ -208,6 +224,8 @@ def _read_pages(chain: _Chain, folder: Path, request: SnapshotRequest) -> _Chain
     read = _ChainRead(findings=columns.findings)
     token: str | None = None
     for _ in range(CHAIN_PAGES_MAX):
+        if chain.stop.is_set():
+            raise DirectoryError(f"the list of accounts was stopped: {chain.domain}")
         page = chain.directory.list_accounts(chain.domain, token, deleted=chain.deleted)
         if chain.deleted:
             columns.user_ids += local_parts(page.accounts)

@@ -244,6 +244,12 @@ class _GooglePool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _GoogleConnection
 
 
+def verified_pool(host: str, port: int, context: ssl.SSLContext, **more: Any) -> urllib3.HTTPSConnectionPool:  # noqa: ANN401 - urllib3's own options
+    """Connections to a host whose certificate `context` trusts; `more` needs `total_seconds`."""
+    context.sslsocket_class = _DeadlineTlsSocket
+    return _GooglePool(host, port, ssl_context=context, cert_reqs="CERT_REQUIRED", **more)
+
+
 @dataclass(frozen=True)
 class WireLimits:
     """Bounds of one wire."""
@@ -286,9 +292,7 @@ class Wire:
         host = parts.hostname or ""
         if self.world.kind is EndpointClass.EMULATOR:
             return _LoopbackPool(host, parts.port, **common)
-        context = ssl.create_default_context()
-        context.sslsocket_class = _DeadlineTlsSocket
-        return _GooglePool(host, parts.port or 443, ssl_context=context, cert_reqs="CERT_REQUIRED", **common)
+        return verified_pool(host, parts.port or 443, ssl.create_default_context(), **common)
 
     def route(self, method: str, uri: str, headers: Mapping[str, str]) -> Route:
         """Where a request would go, once every lock has let it pass. Raises DirectoryError; nothing is looked up or sent."""

@@ -1,6 +1,7 @@
 """What tests and demos see and change behind the API's back, under `/emulator/`. Not part of Google's surface; no token, no quota.
 
-GET stats | GET accounts?tenant= (JSON lines) | POST accounts (plant) | POST, GET, DELETE faults | POST clock (jump ahead)
+GET stats | GET accounts?tenant= (JSON lines) | POST accounts (plant) | POST edits (change one) |
+POST, GET, DELETE faults | POST clock (jump ahead)
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from belajarid_recon.schemas import Jenjang
 PREFIX = "/emulator/"
 BODY_BYTES_MAX = 64 * 1_024 * 1_024
 _ROWS = 2_000
+_DERIVED = frozenset({"aliases", "emails", "etag", "id", "kind"})
 _ADVANCE_SECONDS_MAX = 3_660 * 86_400
 
 
@@ -32,6 +34,7 @@ class Control:
         self._routes: Mapping[tuple[str, str], Callable[[bytes], Answer]] = {
             ("GET", "stats"): self._stats,
             ("POST", "accounts"): self._plant,
+            ("POST", "edits"): self._edit,
             ("GET", "faults"): self._list_faults,
             ("POST", "faults"): self._add_fault,
             ("DELETE", "faults"): self._clear_faults,
@@ -110,6 +113,18 @@ class Control:
         user = self._service.users.add(tenant, body, None)
         identity: str = orjson.loads(user.answer)["id"]
         return identity
+
+    def _edit(self, raw: bytes) -> Answer:
+        """One account changed as somebody else would: `tenant`, `key` (id or address), `changes` (fields of a User)."""
+        document = _object(raw)
+        tenant = self._tenant(document.get("tenant", ""))
+        changes = document.get("changes")
+        fault = self._service.discovery.check_of("User")(changes)
+        if fault is not None:
+            raise invalid(f"changes{fault}")
+        if _DERIVED & changes.keys():
+            raise invalid(f"these fields follow from others: {', '.join(sorted(_DERIVED))}")
+        return Answer(200, self._service.users.edit(tenant, str(document.get("key")), changes).answer)
 
     def _add_fault(self, raw: bytes) -> Answer:
         self._service.faults.add(_object(raw), frozenset(self._service.discovery.methods))

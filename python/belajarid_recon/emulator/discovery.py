@@ -73,6 +73,8 @@ class Method:
             if fault is not None:
                 raise _bad_parameter(name, fault.strip())
             values[name] = value
+        if values.get("alt", "json") != "json":
+            raise _bad_parameter("alt", "this method answers in JSON")
         return values
 
     def body(self, raw: bytes) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from belajarid_recon.emulator.settings import EmulatorSettings
 from belajarid_recon.emulator.statistics import Statistics
 from belajarid_recon.emulator.storage import Storage
 from belajarid_recon.emulator.tenants import open_tenant
-from belajarid_recon.emulator.tokens import Access, Tokens
+from belajarid_recon.emulator.tokens import Access, Terms, Tokens
 from belajarid_recon.emulator.users import Users
 from belajarid_recon.errors import SettingsError
 
@@ -56,7 +56,8 @@ class Service:
         self.tenants = {
             name: open_tenant(name, seed=seed, folder=folder, token_url=f"{url}token") for name in settings.tenants
         }
-        self.tokens = Tokens(self.tenants.values(), self.storage, self.time, f"{url}token")
+        terms = Terms(f"{url}token", settings.token_life_seconds)
+        self.tokens = Tokens(self.tenants.values(), self.storage, self.time, terms)
         self._open_methods()
         self.storage.commit()
 

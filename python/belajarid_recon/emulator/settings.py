@@ -50,6 +50,9 @@ class EmulatorSettings:
     """Real seconds of burst that quotas forgive. At scale 100 one real millisecond is a tenth of an emulated second, so
     without it the machine's own hiccups would count as the client's haste. The long-run rate is not touched, and at scale 1
     neither is anything else."""
+    token_life_seconds: float = 3_600.0
+    """Emulated seconds an access token is good for. `expires_in` says the same number; a client counts it in real seconds, so at a
+    scale above 1 it meets 401 and must ask again."""
     latency_seconds: float = 0.0
     """Real seconds every call waits before it is carried out; makes calls overlap."""
 
@@ -63,8 +66,8 @@ class EmulatorSettings:
             raise SettingsError(f"no such port: {self.port}", hint="use 0 to 65535; 0 takes a free one")
         if not 0 < self.scale <= 10_000:
             raise SettingsError(f"time scale is outside 0 to 10,000: {self.scale}")
-        if self.jitter_seconds < 0 or self.latency_seconds < 0:
-            raise SettingsError("jitter_seconds and latency_seconds cannot be negative")
+        if self.jitter_seconds < 0 or self.latency_seconds < 0 or self.token_life_seconds <= 0:
+            raise SettingsError("jitter_seconds and latency_seconds cannot be negative, nor token_life_seconds nothing")
         if not self.tenants or len(set(self.tenants)) != len(self.tenants):
             raise SettingsError("tenants must be one or more different jenjang")
 

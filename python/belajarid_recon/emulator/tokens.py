@@ -26,8 +26,8 @@ from belajarid_recon.emulator.storage import Storage
 from belajarid_recon.emulator.tenants import Tenant
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-TOKEN_LIFE_SECONDS = 3_600
-"""Emulated seconds."""
+ASSERTION_LIFE_SECONDS = 3_600
+"""Real seconds an assertion may be good for: its times are written by the client's clock."""
 _SKEW_SECONDS = 300
 _TOKEN_BYTES_MAX = 512
 _CACHE_MAX = 10_000
@@ -42,15 +42,24 @@ class Access:
     expires_at: float
 
 
+@dataclass(frozen=True)
+class Terms:
+    """Where tokens are asked for, and how many emulated seconds they live."""
+
+    url: str
+    life_seconds: float
+
+
 class Tokens:
     """Grants tokens and recognises them. Only digests of tokens are stored."""
 
-    def __init__(self, tenants: Iterable[Tenant], storage: Storage, time: EmulatedTime, token_url: str) -> None:
+    def __init__(self, tenants: Iterable[Tenant], storage: Storage, time: EmulatedTime, terms: Terms) -> None:
         self._tenants = {tenant.client_email: tenant for tenant in tenants}
         self._by_name = {str(tenant.jenjang): tenant for tenant in self._tenants.values()}
         self._storage = storage
         self._time = time
-        self._audiences = {token_url, service_account._GOOGLE_OAUTH2_TOKEN_ENDPOINT}
+        self._audiences = {terms.url, service_account._GOOGLE_OAUTH2_TOKEN_ENDPOINT}
+        self._life_seconds = terms.life_seconds
         self._known: dict[bytes, Access] = {}
 
     def grant(self, form: bytes, scopes_known: frozenset[str]) -> Answer:
@@ -63,10 +72,10 @@ class Tokens:
         if not scopes or not scopes <= scopes_known:
             raise GrantError("invalid_scope", "Some requested scopes were invalid.")
         token = "ya29.emulator." + secrets.token_urlsafe(32)
-        expires_at = self._time.elapsed() + TOKEN_LIFE_SECONDS
+        expires_at = self._time.elapsed() + self._life_seconds
         self._storage.forget_tokens(self._time.elapsed())
         self._storage.add_token(_digest(token.encode()), str(tenant.jenjang), " ".join(sorted(scopes)), expires_at)
-        return encode({"access_token": token, "expires_in": TOKEN_LIFE_SECONDS, "token_type": "Bearer"})
+        return encode({"access_token": token, "expires_in": int(self._life_seconds), "token_type": "Bearer"})
 
     def access(self, authorization: bytes | None) -> Access:
         """What the Authorization header allows. Raises ApiError 401."""
@@ -103,7 +112,7 @@ class Tokens:
         now = self._time.wall()
         if header.get("alg") != "RS256":
             raise GrantError("invalid_grant", "Invalid JWT: unsupported algorithm.")
-        if not issued - _SKEW_SECONDS <= now < expires or expires - issued > TOKEN_LIFE_SECONDS:
+        if not issued - _SKEW_SECONDS <= now < expires or expires - issued > ASSERTION_LIFE_SECONDS:
             raise GrantError("invalid_grant", "Invalid JWT: Token must be a short-lived token (60 minutes).")
         if claims.get("aud") not in self._audiences:
             raise GrantError("invalid_grant", "Invalid JWT: wrong audience.")

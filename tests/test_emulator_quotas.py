@@ -1,0 +1,135 @@
+"""Quotas in emulated time, and calls at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from belajarid_recon.emulator.launch import EmulatorProcess
+from belajarid_recon.emulator.quotas import Bucket
+from belajarid_recon.emulator.settings import EmulatorQuotas, EmulatorSettings
+from belajarid_recon.schemas import Jenjang
+from emulator_kit import Plain, person
+
+SD, SMP = Jenjang.SD, Jenjang.SMP
+
+
+def started(folder: Path, quotas: EmulatorQuotas, *tenants: Jenjang, **more: Any) -> EmulatorProcess:
+    """An emulator with these quotas and no forgiveness for bursts."""
+    return EmulatorProcess(
+        EmulatorSettings(folder, quotas=quotas, tenants=tenants or (SD,), jitter_seconds=0.0, **more)
+    )
+
+
+def outcome(answer: tuple[int, Any]) -> tuple[int, str]:
+    """Status and reason."""
+    status, body = answer
+    return status, body["error"]["errors"][0]["reason"] if status >= 400 else ""
+
+
+def test_calls_a_minute_are_counted_for_each_tenant(tmp_path: Path) -> None:
+    """The 61st call of a minute's 60 is 403 userRateLimitExceeded, another tenant goes on, and half a minute gives half back."""
+    with started(tmp_path / "e", EmulatorQuotas(calls_per_minute=60), SD, SMP) as emulator:
+        sd, smp = Plain(emulator, SD), Plain(emulator, SMP)
+        outcomes = [outcome(sd("GET", "customers/my_customer")) for _ in range(70)]
+        assert outcomes[:60] == [(200, "")] * 60
+        assert outcomes.count((403, "userRateLimitExceeded")) >= 8  # a second or two may pass meanwhile
+        assert outcome(smp("GET", "customers/my_customer")) == (200, "")
+        emulator.advance(30)
+        outcomes = [outcome(sd("GET", "customers/my_customer")) for _ in range(40)]
+        assert 30 <= outcomes.count((200, "")) <= 33
+
+
+def test_creations_a_second_are_counted_for_each_domain(tmp_path: Path) -> None:
+    """Ten creations a second in a domain, ten in the next; the eleventh is 403 quotaExceeded and makes nobody."""
+    with started(tmp_path / "e", EmulatorQuotas(), SD, scale=0.01) as emulator:
+        sd = Plain(emulator, SD)
+        for domain in ("sd.belajar.id", "guru.sd.belajar.id"):
+            made = [outcome(sd("POST", "users", person(f"murid{number}@{domain}"))) for number in range(12)]
+            assert made == [(200, "")] * 10 + [(403, "quotaExceeded")] * 2
+        assert sd("GET", "users/murid10@sd.belajar.id")[0] == 404
+        emulator.advance(0.5)
+        made = [outcome(sd("POST", "users", person(f"siswa{number}@sd.belajar.id"))) for number in range(7)]
+        assert made == [(200, "")] * 5 + [(403, "quotaExceeded")] * 2
+        assert emulator.stats()["applied"]["users.insert"]["sd"] == 25
+
+
+def test_one_unit_a_second(tmp_path: Path) -> None:
+    """A second unit within the second is 403 quotaExceeded; reads are not counted."""
+    with started(tmp_path / "e", EmulatorQuotas(orgunits_max=3), SD, scale=0.01) as emulator:
+        sd = Plain(emulator, SD)
+
+        def make(name: str) -> tuple[int, str]:
+            body = {"name": name, "parentOrgUnitPath": "/"}
+            return outcome(sd("POST", "customer/my_customer/orgunits", body))
+
+        assert make("A") == (200, "")
+        assert make("B") == (403, "quotaExceeded")
+        assert sd("GET", "customer/my_customer/orgunits/A")[0] == 200
+        for name in ("B", "C"):
+            emulator.advance(1)
+            assert make(name) == (200, "")
+        emulator.advance(1)
+        assert make("D") == (412, "limitExceeded")
+
+
+def test_quotas_follow_the_time_scale(tmp_path: Path) -> None:
+    """At 200 times real time a second's worth of creations is back after some real milliseconds."""
+    with started(tmp_path / "e", EmulatorQuotas(creations_per_second_and_domain=1), SD, scale=200.0) as emulator:
+        sd = Plain(emulator, SD)
+        start = time.monotonic()
+        made = 0
+        while made < 100:
+            status, _reason = outcome(sd("POST", "users", person(f"murid{made}@sd.belajar.id")))
+            made += status == 200
+        emulated = (time.monotonic() - start) * 200
+        assert emulated >= 99 - 1  # the first is free; a hundred need 99 emulated seconds
+
+
+def test_a_customer_can_be_full(tmp_path: Path) -> None:
+    """The account over the licences is 412 limitExceeded; a deletion makes room."""
+    with started(tmp_path / "e", EmulatorQuotas(accounts_max=1)) as emulator:
+        sd = Plain(emulator, SD)
+        assert outcome(sd("POST", "users", person("a@sd.belajar.id"))) == (200, "")
+        assert outcome(sd("POST", "users", person("b@sd.belajar.id"))) == (412, "limitExceeded")
+        assert sd("DELETE", "users/a@sd.belajar.id")[0] == 204
+        assert outcome(sd("POST", "users", person("b@sd.belajar.id"))) == (200, "")
+
+
+def test_calls_at_once_are_limited_when_asked(tmp_path: Path) -> None:
+    """With a limit of two, five calls at once give at least one 429 rateLimitExceeded, and stats say how many there were."""
+    with started(tmp_path / "e", EmulatorQuotas(concurrent_calls_max=2), latency_seconds=0.3) as emulator:
+        clients = [Plain(emulator, SD) for _ in range(5)]
+        outcomes: list[tuple[int, str]] = []
+
+        def call(client: Plain) -> None:
+            outcomes.append(outcome(client("GET", "customers/my_customer")))
+
+        threads = [threading.Thread(target=call, args=(client,)) for client in clients]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert set(outcomes) == {(200, ""), (429, "rateLimitExceeded")}
+        assert outcomes.count((200, "")) >= 2
+        assert emulator.stats()["concurrent_calls_max"]["sd"] >= 3
+
+
+@given(
+    rate=st.floats(0.1, 100),
+    capacity=st.floats(1, 50),
+    gaps=st.lists(st.floats(0, 5, allow_nan=False), max_size=60),
+)
+def test_a_bucket_never_gives_more_than_its_rate(rate: float, capacity: float, gaps: list[float]) -> None:
+    """Over any run of requests: at most the capacity, and the rate times the time that passed."""
+    bucket = Bucket(rate, capacity, 0.0)
+    now, taken = 0.0, 0
+    for gap in gaps:
+        now += gap
+        taken += bucket.take(now)
+        assert taken <= capacity + rate * now + 1e-6

@@ -29,6 +29,7 @@ COMMANDS = (
     ["emulator"],
     ["population", "create"],
     ["population", "advance"],
+    ["population", "mend"],
 )
 
 

@@ -238,6 +238,29 @@ def population_advance(
         _print_population(printer, summary.rows, out)
 
 
+def population_mend(
+    source: Annotated[Path, typer.Option("--from", help="A population folder.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to create; it must be empty or absent.")],
+    kabkota: Annotated[str, typer.Option("--kabkota", help="Code of the kabupaten or kota.")],
+    since: Annotated[str, typer.Option("--since", help="First day of the exit codes taken back, YYYY-MM-DD.")],
+    *,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Take back the exit codes a kabupaten or kota gave since a day, as its schools do after a mass action went wrong.
+
+    Example: `belajarid-recon population mend --from week2 --out week2-mended --kabkota 036100 --since 2026-11-16`
+    """
+    printer = Printer(as_json=as_json)
+    with ending(printer, debug=debug):
+        from belajarid_recon.population.mend import MendRequest, mend_population  # noqa: PLC0415 - a tool, no stage
+
+        mended = mend_population(MendRequest(source, out, kabkota, parse_date(since)))
+        printer.record(folder=str(out), mended=mended)
+        for table, count in mended.items():
+            printer.line(f"{table:<28}{count:>12,} rows mended")
+
+
 def _print_population(printer: Printer, rows: dict[str, int], out: Path) -> None:
     printer.record(folder=str(out), rows=rows)
     for table, count in rows.items():

@@ -23,6 +23,7 @@ from belajarid_recon.emulator.settings import EmulatorSettings
 from belajarid_recon.errors import ExitStatus, SettingsError
 from belajarid_recon.population.advance import AdvanceRequest, Plant, advance_population
 from belajarid_recon.population.create import CreateRequest, create_population
+from belajarid_recon.population.mend import MendRequest, mend_population
 from belajarid_recon.schemas import Jenjang
 from belajarid_recon.settings import Settings, load_settings
 
@@ -142,8 +143,10 @@ def _play(printer: Printer, folder: Path, people: int, seed: int) -> DemoStory:
         second = _week(printer, story, settings, week2, SECOND_WEEK)
         _expect(story, second.plan.held > 0, "a guard holds the damaged kota's suspensions")
         _expect(story, 0 < second.plan.runnable < first.plan.steps.height / 10, "week 2 plans only what changed")
-        printer.say(f"[bold]4.[/bold] {name} mends its data; a third plan")
-        advance_population(AdvanceRequest(source=week1, out=mended, seed=seed))
+        printer.say(
+            f"[bold]4.[/bold] {name} takes the week's exit codes back, to enter the true ones anew; a third plan"
+        )
+        mend_population(MendRequest(week2, mended, kota, since=FIRST_WEEK + timedelta(days=1)))
         third = _week(printer, story, settings, mended, SECOND_WEEK)
         _expect(story, third.plan.steps.is_empty(), "the third plan is all no-op")
         _expect(story, third.plan.count("no-op") > 0, "the third plan counts the accounts that agree")
@@ -207,7 +210,7 @@ def _expect(story: DemoStory, holds: bool, claim: str) -> None:  # noqa: FBT001 
 def _close(printer: Printer, story: DemoStory, folder: Path) -> None:
     """The table a person takes away, and where everything is."""
     table = Table(title="Two weeks of belajar.id", title_justify="left")
-    for name in ("extract of", "created", "changed", "held", "no-op", "planned in", "applied in", "agrees"):
+    for name in ("extract of", "created", "changed", "held", "no-op", "plan", "apply", "agrees"):
         table.add_column(name, justify="left" if name == "extract of" else "right")
     for row in story.rows:
         table.add_row(*row)

@@ -46,6 +46,7 @@ def _root(
 population = typer.Typer(help="Seeded synthetic people in the register's own tables.", no_args_is_help=True)
 population.command("create", epilog=EXIT_STATUSES)(commands.population_create)
 population.command("advance", epilog=EXIT_STATUSES)(commands.population_advance)
+population.command("mend", epilog=EXIT_STATUSES)(commands.population_mend)
 
 app.command("demo", epilog=EXIT_STATUSES)(demo.demo)
 app.command("run", epilog=EXIT_STATUSES)(commands.run)

@@ -412,6 +412,7 @@ def test_one_failed_list_stops_the_others(tmp_path: Path) -> None:
         """A list that always has a next page."""
 
         def list_accounts(self, domain: str, token: str | None, *, deleted: bool = False) -> Page:
+            del domain, deleted
             time.sleep(0.005)
             number = int(token or 0)
             return Page([account(number)], str(number + 1))
@@ -420,6 +421,7 @@ def test_one_failed_list_stops_the_others(tmp_path: Path) -> None:
         """A list that fails after a while."""
 
         def list_accounts(self, domain: str, token: str | None, *, deleted: bool = False) -> Page:
+            del domain, token, deleted
             time.sleep(0.05)
             raise DirectoryError("the second tenant fails")
 

@@ -21,6 +21,7 @@ from googleapiclient.discovery import build
 from hypothesis import given
 from hypothesis import strategies as st
 
+import belajarid_recon
 from belajarid_recon.directory.transport import (
     Answer,
     Lost,
@@ -484,3 +485,12 @@ def test_a_refused_token_is_renewed_and_sent_again_only_where_that_is_safe() -> 
             "Bearer token-0",
             "Bearer token-1",
         ]
+
+
+def test_only_the_transport_knows_googles_host() -> None:
+    """No other file of the package holds a Google API's host name, so no other can send there."""
+    package = Path(belajarid_recon.__file__).parent
+    knowing = [
+        path.relative_to(package).as_posix() for path in package.rglob("*.py") if "googleapis.com" in path.read_text()
+    ]
+    assert knowing == ["directory/transport.py"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,14 +93,26 @@ def plan_of(rows: list[dict[str, Any]], customer_ids: dict[str, str], *, endpoin
     return Plan(steps=steps, facts=facts)
 
 
-def settings_of(state: Path, customer_ids: dict[str, str], *, url: str = "http://127.0.0.1:9/", **apply: Any) -> Settings:
-    """Settings towards an emulator; `apply` goes to the apply table."""
+@dataclass(frozen=True)
+class Target:
+    """Where a plan is applied."""
+
+    state: Path
+    customer_ids: dict[str, str]
+    url: str = "http://127.0.0.1:9/"
+    credentials: Path = Path("credentials")
+    """Folder with one service-account file a tenant."""
+    time_scale: float = 1.0
+
+
+def settings_of(target: Target, **apply: Any) -> Settings:
+    """Settings towards an emulator; `apply` is the apply table."""
     document = {
-        "state": state,
-        "endpoint": {"class": "emulator", "url": url, "time_scale": apply.pop("time_scale", 1.0)},
+        "state": target.state,
+        "endpoint": {"class": "emulator", "url": target.url, "time_scale": target.time_scale},
         "tenants": {
-            tenant: {"customer_id": customer, "credentials_file": state.parent / f"{tenant}.json"}
-            for tenant, customer in customer_ids.items()
+            tenant: {"customer_id": customer, "credentials_file": target.credentials / f"{tenant}.json"}
+            for tenant, customer in target.customer_ids.items()
         },
         "apply": apply,
     }

@@ -12,13 +12,30 @@ teacher, a head and an operator.
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from belajarid_recon.desired.accounts import DesiredRules, desired_accounts
+from belajarid_recon.records import (
+    Doubts,
+    Period,
+    Records,
+    Reference,
+    add_counts,
+    check_counts,
+    find_duplicates,
+    make_records,
+    make_reference,
+)
+from belajarid_recon.regulations import known_regulations
 from belajarid_recon.schemas import EXTRACT, ColumnKind
+from belajarid_recon.secrets import Secret
+from belajarid_recon.sources.extract import Extract, open_extract
+from belajarid_recon.sources.parts import TableCounts, read_broadcast, shuffle_extract
 
 DAY = date(2024, 9, 2)
 """The date tests run on: semester 20241, school year 2024."""
@@ -174,3 +191,55 @@ def tiny_builder() -> ExtractBuilder:
 def tiny_extract(folder: Path) -> Path:
     """Write `tiny_builder` into a folder; returns it."""
     return tiny_builder().write(folder)
+
+
+MARKER_KEY = Secret(b"a key for tests, of 32 bytes ...")
+
+
+@dataclass(frozen=True)
+class Worked:
+    """An extract taken through sources and records, all parts together. `records.people` and the rest are those of every part."""
+
+    extract: Extract
+    reference: Reference
+    records: Records
+    quarantine: pl.DataFrame
+    counts: dict[str, TableCounts]
+    doubts: Doubts
+
+    def desired(self, regulation: str = "persesjen-14-2024") -> pl.DataFrame:
+        """Desired accounts under a regulation, with the registered name as `registered`."""
+        rules = DesiredRules(known_regulations()[regulation], self.reference, self.doubts.people)
+        accounts = desired_accounts(self.records.people, self.records.duties, rules)
+        named = self.records.people.select("person_id", registered="nama")
+        return accounts.join(named, on="person_id", maintain_order="left")
+
+    def verdict(self, nama: str, regulation: str = "persesjen-14-2024") -> list[tuple[str, str, str | None, str]]:
+        """(jenjang, standing, role, reason) of somebody by registered name, sorted."""
+        mine = self.desired(regulation).filter(pl.col("registered") == nama)
+        return sorted(mine.select("jenjang", "standing", "role", "reason").rows())
+
+    def reasons(self) -> list[tuple[str, str | None, str]]:
+        """(table, column, reason) of every row set aside, sorted."""
+        return sorted(self.quarantine.select("table", "column", "reason").rows())
+
+
+def work(folder: Path, scratch: Path, *, parts: int = 1, threads: int = 1, day: date = DAY) -> Worked:
+    """Take an extract through sources and records; every count is checked."""
+    extract = open_extract(folder)
+    period = Period.of(day)
+    reference = make_reference(read_broadcast(extract, period.semester_id))
+    cut = shuffle_extract(extract, parts=parts, marker_key=MARKER_KEY, folder=scratch, threads=threads)
+    made = [make_records(cut.read_part(part), reference, period, evidence_key=MARKER_KEY) for part in range(parts)]
+    counts = add_counts([reference.counts, cut.counts, *(records.counts for records in made)])
+    check_counts(counts, extract.rows)
+    quarantine = pl.concat([reference.quarantine, cut.quarantine, *(records.quarantine for records in made)])
+    assert quarantine.height == sum(count.quarantined for count in counts.values())
+    whole = Records(
+        people=pl.concat([records.people for records in made]),
+        duties=pl.concat([records.duties for records in made]),
+        quarantine=quarantine,
+        evidence=pl.concat([records.evidence for records in made]),
+        counts=counts,
+    )
+    return Worked(extract, reference, whole, quarantine, counts, find_duplicates([whole.evidence]))

@@ -62,7 +62,8 @@ CREATE TABLE events (
     chain BLOB NOT NULL
 ) STRICT;
 """
-_COLUMNS = 10
+_COLUMNS = "n, step, attempt, state, status, reason, target_id, fingerprint, at, chain"
+_COLUMN_COUNT = 10
 
 
 class EventState(StrEnum):
@@ -129,8 +130,8 @@ class Journal:
         self._queue: deque[_Waiting] = deque()
         self._failure: Exception | None = None
         self._n = 0
-        self._chain = bytes(CHAIN_BYTES)
         self.meta = _read_meta(path, connection)
+        self._chain = _first_chain(self.meta)
         self._settled = bytearray(int(self.meta["steps"]))
         self._unsettled: dict[int, Sendings] = {}
         self._head = os.open(_head_path(path), os.O_RDWR | os.O_CLOEXEC)
@@ -154,7 +155,7 @@ class Journal:
         connection.close()
         temporary.chmod(0o600)
         fsync_file(temporary)
-        write_atomically(_head_path(path), _head_text(0, bytes(CHAIN_BYTES)))
+        write_atomically(_head_path(path), _head_text(0, _first_chain(facts)))
         temporary.rename(path)
         fsync_folder(path.parent)
         return cls.open(path, clock=clock)
@@ -246,12 +247,14 @@ class Journal:
             return
         with self._connection:
             for start in range(0, count, ROWS_PER_STATEMENT):
-                rows = bindings[start * _COLUMNS : (start + ROWS_PER_STATEMENT) * _COLUMNS]
-                self._connection.execute(_insert_statement(len(rows) // _COLUMNS), rows)
+                rows = bindings[start * _COLUMN_COUNT : (start + ROWS_PER_STATEMENT) * _COLUMN_COUNT]
+                self._connection.execute(_insert_statement(len(rows) // _COLUMN_COUNT), rows)
 
     def _replay(self) -> None:
         """Check every row against the chain, and the newest against its copy outside; count as `commit` does."""
         head_n, head_chain = _read_head(self._head)
+        if head_n == 0 and head_chain != self._chain:
+            raise _damaged(self.path, "its facts")
         for row in self._rows():
             n, step, attempt, state, status, reason, target_id, fingerprint, _, chain = row
             expected = _next_chain(self._chain, row[:-1])
@@ -261,14 +264,14 @@ class Journal:
             self._count(Event(step, attempt, EventState(state), status, reason, target_id, fingerprint))
             if n == head_n and chain != head_chain:
                 raise _damaged(self.path, f"row {n}")
-        if head_n > self._n or (head_n == 0 and head_chain != bytes(CHAIN_BYTES)):
+        if head_n > self._n:
             raise _damaged(self.path, f"rows after {self._n} are gone")
 
     def _rows(self) -> Iterator[tuple[Any, ...]]:
         """All rows in order, a chunk at a time."""
         last = 0
         while True:
-            query = f"SELECT * FROM events WHERE n > ? ORDER BY n LIMIT {ROWS_PER_READ}"  # noqa: S608 - a constant
+            query = f"SELECT {_COLUMNS} FROM events WHERE n > ? ORDER BY n LIMIT {ROWS_PER_READ}"  # noqa: S608 - constants
             rows: list[tuple[Any, ...]] = self._connection.execute(query, (last,)).fetchall()
             if not rows:
                 return
@@ -352,13 +355,18 @@ def _read_meta(path: Path, connection: apsw.Connection) -> dict[str, str]:
     return meta
 
 
+def _first_chain(meta: Mapping[str, str]) -> bytes:
+    """The chain value before any row: the journal's own facts."""
+    return blake2b(orjson.dumps(dict(meta), option=orjson.OPT_SORT_KEYS), digest_size=CHAIN_BYTES).digest()
+
+
 def _next_chain(chain: bytes, row: tuple[Any, ...]) -> bytes:
     """The chain value of a row: everything in it and all rows before it."""
     return blake2b(chain + orjson.dumps(row), digest_size=CHAIN_BYTES).digest()
 
 
 def _insert_statement(count: int) -> str:
-    row = f"({','.join('?' * _COLUMNS)})"
+    row = f"({','.join('?' * _COLUMN_COUNT)})"
     return f"INSERT INTO events VALUES {','.join([row] * count)}"  # noqa: S608 - placeholders alone
 
 

@@ -1,0 +1,239 @@
+"""The state folder: atomic files, run folders, the lock, the address ledger, and whose suspensions are whose."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import belajarid_recon
+from appliers.plans import account_key, creation, orgunit, plan_of, update
+from belajarid_recon.components import ScaledClock, SystemRandomness
+from belajarid_recon.errors import BusyError, ExitStatus, PlanError, SettingsError
+from belajarid_recon.schemas import ADDRESSES
+from belajarid_recon.state.atomic import PART_SUFFIX, write_atomically
+from belajarid_recon.state.folders import RunStatus, latest_run, list_runs, new_run, open_run, unfinished_run
+from belajarid_recon.state.journal import Event, EventState, Journal
+from belajarid_recon.state.ledger import read_ledger, reserve_addresses
+from belajarid_recon.state.lifecycle import record_lifecycle, suspended_by_us
+from belajarid_recon.state.lock import StateLock
+
+
+class SetClock(ScaledClock):
+    """A clock whose wall time a test sets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wall = datetime(2026, 11, 15, 3, 15, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        """The time it was set to."""
+        return self.wall
+
+
+def run_of(state: Path, clock: ScaledClock | None = None):
+    """A fresh run folder."""
+    return new_run(state, clock or ScaledClock(), SystemRandomness())
+
+
+def journal_of(run, steps: int) -> Journal:
+    """A fresh journal of a run."""
+    return Journal.create(run.journal, {"plan_digest": "0" * 64}, steps=steps, clock=ScaledClock())
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    """When the disk refuses the sync, readers still find what was there, whole."""
+    path = tmp_path / "run.json"
+    write_atomically(path, b"old")
+
+    def refuse(_descriptor):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="Input/output"):
+        write_atomically(path, b"new and longer")
+    assert path.read_bytes() == b"old"
+
+
+def test_a_write_replaces_what_a_kill_left(tmp_path):
+    """A half-written temporary file is in nobody's way."""
+    path = tmp_path / "run.json"
+    (tmp_path / f"run.json{PART_SUFFIX}").write_bytes(b"half of a longer te")
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_files_of_a_run_are_its_owners_alone(tmp_path):
+    """Names of children are in them."""
+    run = run_of(tmp_path / "state")
+    assert run.path.stat().st_mode & 0o077 == 0
+    assert (run.path / "run.json").stat().st_mode & 0o077 == 0
+
+
+def test_run_ids_grow_when_the_clock_goes_back(tmp_path):
+    """The order of names is the order of runs, whatever the machine's clock says."""
+    clock = SetClock()
+    first = run_of(tmp_path, clock)
+    clock.wall -= timedelta(days=400)
+    second, third = run_of(tmp_path, clock), run_of(tmp_path, clock)
+    assert [run.run_id for run in list_runs(tmp_path)] == [first.run_id, second.run_id, third.run_id]
+    assert first.run_id.startswith("20261115T031500000Z-")
+    assert latest_run(tmp_path) == third
+
+
+def test_a_run_goes_forward_only(tmp_path):
+    """Planned, applying, closed; a step back is refused and changes nothing."""
+    clock = ScaledClock()
+    run = run_of(tmp_path)
+    assert (run.status(), unfinished_run(tmp_path)) == (RunStatus.PLANNED, None)
+    run.mark(RunStatus.APPLYING, clock)
+    assert unfinished_run(tmp_path) == run
+    run.mark(RunStatus.CLOSED, clock)
+    with pytest.raises(PlanError, match="closed and cannot become applying"):
+        run.mark(RunStatus.APPLYING, clock)
+    assert (run.status(), unfinished_run(tmp_path)) == (RunStatus.CLOSED, None)
+
+
+@pytest.mark.parametrize("name", ["../..", "", "20260105T031500123Z-1a2b3c4d/../x", "20260105T031500123Z-1A2B3C4D"])
+def test_a_name_that_is_no_run_id_is_refused(tmp_path, name):
+    """A run id from the command line is never used as a path."""
+    with pytest.raises(PlanError, match="no run id"):
+        open_run(tmp_path, name)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format_version": 2}', b'{"format_version": 1}'])
+def test_a_damaged_run_file_is_one_clear_error(tmp_path, content):
+    """No guess is made about a run whose status cannot be read."""
+    run = run_of(tmp_path)
+    (run.path / "run.json").write_bytes(content)
+    with pytest.raises(PlanError):
+        run.status()
+
+
+def test_the_lock_keeps_a_second_process_out(tmp_path):
+    """It names its holder; when the holder is gone, however it went, the lock is free."""
+    program = (
+        "import sys, time; from pathlib import Path; from belajarid_recon.state.lock import StateLock\n"
+        f"with StateLock(Path({str(tmp_path)!r}), purpose='apply'): print('held', flush=True); sys.stdin.read()"
+    )
+    root = str(Path(belajarid_recon.__file__).parent.parent)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": root},
+    )
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(BusyError) as refused, StateLock(tmp_path, purpose="plan"):
+            pass
+        assert refused.value.exit_status is ExitStatus.BUSY
+        assert refused.value.hint == f"process {holder.pid} holds it (apply): wait for it, or end it"
+    finally:
+        holder.kill()
+        holder.communicate()
+    with StateLock(tmp_path, purpose="plan") as lock:
+        lock.require(tmp_path)
+
+
+def test_the_lock_of_one_folder_is_none_of_another(tmp_path):
+    """What writes state asks for the proof, and a lock that was let go proves nothing."""
+    with StateLock(tmp_path / "a", purpose="plan") as lock, pytest.raises(AssertionError):
+        lock.require(tmp_path / "b")
+    with pytest.raises(AssertionError):
+        lock.require(tmp_path / "a")
+
+
+def test_a_state_folder_that_is_a_file_is_refused(tmp_path):
+    """With one clear message, not a traceback of the operating system's."""
+    (tmp_path / "state").write_text("")
+    with pytest.raises(SettingsError, match="state folder cannot be used"), StateLock(tmp_path / "state", purpose=""):
+        pass
+
+
+def test_addresses_of_a_plan_are_reserved_for_their_owners(tmp_path):
+    """Creations and renames, each once, without the domain; held steps and units reserve nothing."""
+    rename = update("sd", 2, "id2", {"domain": "sd.belajar.id"}, address="siti.aminah0002@guru.sd.belajar.id")
+    held = creation("sd", 3) | {"held_by": "suspensions_per_tenant"}
+    plan = plan_of([orgunit("sd", "/A"), creation("sd", 1, address="Budi.Santoso0001@sd.belajar.id"), rename, held], {})
+    run = run_of(tmp_path)
+    reserve_addresses(run, plan.steps)
+    reserve_addresses(run, plan.steps)
+    expected = [("sd", "budi.santoso0001", account_key("sd", 1)), ("sd", "siti.aminah0002", account_key("sd", 2))]
+    assert read_ledger(tmp_path).rows() == expected
+
+
+def test_the_ledger_forgets_nothing(tmp_path):
+    """Every run adds a segment, the same reservation twice is one row, and an empty ledger has the right columns."""
+    assert read_ledger(tmp_path).schema == ADDRESSES
+    for numbers in ((1, 2), (2, 3)):
+        reserve_addresses(run_of(tmp_path), plan_of([creation("sd", number) for number in numbers], {}).steps)
+    assert read_ledger(tmp_path)["user_id"].to_list() == [f"budi.santoso{number:05}" for number in (1, 2, 3)]
+
+
+def test_a_damaged_ledger_stops_everything(tmp_path):
+    """Without it a child's old address could be given away."""
+    run = run_of(tmp_path)
+    reserve_addresses(run, plan_of([creation("sd", 1)], {}).steps)
+    (segment,) = (tmp_path / "ledger").iterdir()
+    segment.write_bytes(segment.read_bytes()[:-20])
+    with pytest.raises(PlanError, match="ledger segment cannot be read"):
+        read_ledger(tmp_path)
+
+
+def settle(journal: Journal, step: int, state: EventState) -> None:
+    """Intent and outcome of one step."""
+    journal.commit([Event(step, 1, EventState.INTENT), Event(step, 1, state)])
+
+
+def test_only_suspensions_that_were_carried_out_are_ours(tmp_path):
+    """A parked suspension is not; one that a crash left open is; a restoration ends it."""
+    suspend = [update("sd", number, f"id{number}", {"suspended": False}, suspended=True) for number in range(4)]
+    plan = plan_of([*suspend, creation("sd", 9)], {})
+    run = run_of(tmp_path)
+    with journal_of(run, 5) as journal:
+        settle(journal, 0, EventState.DONE)
+        settle(journal, 1, EventState.DONE)
+        settle(journal, 2, EventState.PARKED)
+        journal.commit([Event(3, 1, EventState.INTENT)])
+        settle(journal, 4, EventState.DONE)
+        record_lifecycle(run, plan.steps, journal)
+    keys = sorted(account_key("sd", number) for number in (0, 1, 3))
+    assert suspended_by_us(tmp_path)["account_key"].to_list() == keys
+
+    restore = plan_of([update("sd", 1, "id1", {"suspended": True}, suspended=False)], {})
+    later = run_of(tmp_path)
+    with journal_of(later, 1) as journal:
+        settle(journal, 0, EventState.DONE)
+        record_lifecycle(later, restore.steps, journal)
+    assert suspended_by_us(tmp_path)["account_key"].to_list() == sorted(account_key("sd", number) for number in (0, 3))
+
+
+def test_nothing_is_ours_at_first(tmp_path):
+    """An empty state folder gives an empty frame of the right type."""
+    assert suspended_by_us(tmp_path).schema == pl.Schema({"account_key": pl.Binary})
+
+
+@settings(max_examples=15, deadline=None)
+@given(history=st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=6))
+def test_the_latest_event_decides(tmp_path_factory, history):
+    """Whatever the history of an account, it is suspended by us exactly if the last thing we did was to suspend it."""
+    state = tmp_path_factory.mktemp("state")
+    expected = {}
+    for number, suspended in history:
+        row = update("sd", number, f"id{number}", {"suspended": not suspended}, suspended=suspended)
+        run = run_of(state)
+        with journal_of(run, 1) as journal:
+            settle(journal, 0, EventState.DONE)
+            record_lifecycle(run, plan_of([row], {}).steps, journal)
+        expected[account_key("sd", number)] = suspended
+    ours = sorted(key for key, suspended in expected.items() if suspended)
+    assert suspended_by_us(state)["account_key"].to_list() == ours

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import belajarid_recon
 from belajarid_recon.emulator import server
 from belajarid_recon.emulator.launch import EmulatorProcess
 from belajarid_recon.emulator.settings import EmulatorQuotas, EmulatorSettings, settings_from_json
-from belajarid_recon.errors import BusyError, SettingsError
+from belajarid_recon.errors import BusyError, ReconError, SettingsError
 from belajarid_recon.schemas import Jenjang
 from emulator_kit import HASH, marked, official, person, refusal, unlimited
 
@@ -164,6 +165,25 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_a_database_that_cannot_grow_ends_it(tmp_path: Path) -> None:
+    """When a write fails the emulator stops rather than answer from memory that is ahead of its file."""
+    with EmulatorProcess(unlimited(tmp_path / "e", SD)) as emulator:
+        child = emulator.pid
+        resource.prlimit(child, resource.RLIMIT_FSIZE, (200_000, 200_000))
+        accounts = [{"primaryEmail": f"murid{number}@sd.belajar.id"} for number in range(20_000)]
+        with pytest.raises(ReconError, match="refused"):
+            emulator.plant(SD, accounts)
+        deadline = time.monotonic() + 10
+        while _alive(child) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not _alive(child)
+    with EmulatorProcess(unlimited(tmp_path / "e", SD)) as emulator:
+        kept = list(emulator.accounts(SD))
+        assert len(kept) < 20_000
+        service = official(emulator, SD)
+        assert all(service.users().get(userKey=line["account"]["id"]).execute() for line in kept[:3])
 
 
 def test_a_missing_extra_is_told_with_the_command_that_installs_it(

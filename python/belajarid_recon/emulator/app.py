@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 from urllib.parse import unquote
+
+import apsw
 
 from belajarid_recon.emulator.control import BODY_BYTES_MAX as CONTROL_BODY_BYTES_MAX
 from belajarid_recon.emulator.control import PREFIX, Control
@@ -35,10 +39,24 @@ class App:
         service.storage.on_first_write = self._commit_soon
 
     def _commit_soon(self) -> None:
-        asyncio.get_running_loop().call_later(_COMMIT_SECONDS, self._service.commit)
+        asyncio.get_running_loop().call_later(_COMMIT_SECONDS, self._commit)
+
+    def _commit(self) -> None:
+        try:
+            self._service.commit()
+        except apsw.Error:
+            _give_up()
+            raise
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        try:
+            await self._serve(scope, receive, send)
+        except apsw.Error:
+            _give_up()
+            raise
+
+    async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         verb, path = scope["method"], scope["raw_path"].decode("ascii", "replace")
         if path.startswith("/admin/"):
             await self._serve_call(scope, receive, send, path)
@@ -131,6 +149,11 @@ class App:
             await _stream(send, lines)
             return
         await _reply(send, _too_large() if raw is None else self._control.answer(scope["method"], path, raw))
+
+
+def _give_up() -> None:
+    """Stop the emulator: the database failed (a full disk, for one), and what is in memory may be ahead of it."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _authorization(scope: Message) -> bytes | None:

@@ -118,7 +118,7 @@ class Control:
         """One account changed as somebody else would: `tenant`, `key` (id or address), `changes` (fields of a User)."""
         document = _object(raw)
         tenant = self._tenant(document.get("tenant", ""))
-        changes = document.get("changes")
+        changes: Any = document.get("changes")
         fault = self._service.discovery.check_of("User")(changes)
         if fault is not None:
             raise invalid(f"changes{fault}")

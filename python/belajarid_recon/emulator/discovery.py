@@ -164,10 +164,13 @@ class Discovery:
         )
 
     def _object_check(self, schema: Mapping[str, Any], name: str = "") -> Check:
-        properties = {
-            field: self._value_check(self._user_rule(field, rule) if name == "User" else rule)
+        rules = {
+            field: self._user_rule(field, rule) if name == "User" else rule
             for field, rule in schema.get("properties", {}).items()
         }
+        properties = {field: self._value_check(rule) for field, rule in rules.items()}
+        # Texts and flags are most of what is sent; their type is looked at here, without a call.
+        plain = {field: _PLAIN[rule["type"]] for field, rule in rules.items() if _is_plain(rule)}
         extra = schema.get("additionalProperties")
         other = None if extra is None else self._value_check(extra)
 
@@ -175,6 +178,8 @@ class Discovery:
             if type(value) is not dict:
                 return " is not an object"
             for field, inner in value.items():
+                if type(inner) is plain.get(field):
+                    continue
                 field_check = properties.get(field, other)
                 if field_check is None:
                     return f": unknown name {field[:64]!r}: cannot find field"
@@ -239,6 +244,14 @@ _SCALARS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "uint64": (_is_int64, " is not a 64-bit integer"),
 }
 """What a JSON value of a type or 64-bit format must be, and what it is told when it is not."""
+
+
+_PLAIN: Mapping[str, type] = {"string": str, "boolean": bool}
+
+
+def _is_plain(rule: Mapping[str, Any]) -> bool:
+    """Whether a value of the right Python type is all a rule asks for."""
+    return rule.get("type") in _PLAIN and "enum" not in rule and rule.get("format") not in _SCALARS
 
 
 def _query_check(rule: Mapping[str, Any]) -> Check:

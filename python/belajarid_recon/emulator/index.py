@@ -1,6 +1,7 @@
 """Who has which address, external id and place in a list: in memory, rebuilt from the database at start.
 
-SQLite indexes over random keys cost five times as much an insert as appending the row itself (measured: 57 against 12 microseconds).
+An insert that keeps three SQLite indexes over random keys costs four times as much as one that appends its row (measured on 40,000
+rows: 28 against 7 microseconds of CPU).
 """
 
 from __future__ import annotations

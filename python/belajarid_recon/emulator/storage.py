@@ -74,7 +74,8 @@ class Storage:
 
     def __init__(self, file: Path) -> None:
         self._database = apsw.Connection(str(file))
-        self._database.execute(_PRAGMAS)
+        # Fetched to the end: apsw stops behind each row, and a PRAGMA answers with one.
+        self._database.execute(_PRAGMAS).fetchall()
         self._database.execute(_TABLES)
         self._writes = 0
         self.on_first_write: Callable[[], None] = lambda: None

@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from belajarid_recon.components import SystemRandomness
+from belajarid_recon.directory.connections import WireLimits
 from belajarid_recon.directory.google import GoogleDirectory, Lane
 from belajarid_recon.directory.quotas import Pacer
-from belajarid_recon.directory.transport import Transport, Wire, WireLimits
+from belajarid_recon.directory.transport import Transport, Wire
 from belajarid_recon.schemas import Jenjang
 from belajarid_recon.settings import Endpoint, Quotas
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from belajarid_recon.components import ScaledClock, SystemRandomness
 from belajarid_recon.directory.connect import connect
+from belajarid_recon.directory.connections import Answer
 from belajarid_recon.directory.credentials import TOKEN_ATTEMPTS, TokenKeeper, load_credentials
 from belajarid_recon.directory.google import (
     READ_ATTEMPTS,
@@ -21,7 +22,7 @@ from belajarid_recon.directory.google import (
     account_answer_verdict,
 )
 from belajarid_recon.directory.interface import StaleTokenError, Verdict
-from belajarid_recon.directory.transport import Answer, Wire, World
+from belajarid_recon.directory.transport import Wire, World
 from belajarid_recon.emulator.launch import EmulatorProcess
 from belajarid_recon.emulator.settings import EmulatorQuotas, EmulatorSettings
 from belajarid_recon.errors import DirectoryError, SettingsError

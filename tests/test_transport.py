@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import urllib3
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -22,19 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import belajarid_recon
-from belajarid_recon.directory.transport import (
-    Answer,
-    Lost,
-    NoAnswerError,
-    Request,
-    Transport,
-    Wire,
-    WireLimits,
-    World,
-    refuse_denied,
-    refuse_other_world,
-    verified_pool,
-)
+from belajarid_recon.directory.connections import Answer, Lost, NoAnswerError, Request, WireLimits, verified_pool
+from belajarid_recon.directory.transport import Transport, Wire, World, refuse_denied, refuse_other_world
 from belajarid_recon.errors import DirectoryError
 from belajarid_recon.settings import EndpointClass
 from directory_server import (
@@ -143,8 +131,9 @@ def test_loopback_is_refused_while_google_is_the_target(no_network: list[str]) -
     wire = Wire(google_endpoint())
     for address in ("http://127.0.0.1:8080/admin", "http://admin.googleapis.com/admin", "https://example.org/admin"):
         with pytest.raises(DirectoryError, match="endpoint class google"):
-            wire.route("GET", address, {})
-    assert wire.route("GET", "https://admin.googleapis.com/admin/directory/v1/users", {}).pool.host.endswith(".com")
+            wire.route(Request("GET", address, None, {}))
+    good = Request("GET", "https://admin.googleapis.com/admin/directory/v1/users", None, {})
+    assert wire.route(good).target == "/admin/directory/v1/users"
     assert no_network == []
 
 
@@ -342,10 +331,12 @@ def test_a_slow_answer_ends_at_the_time_limit(where: str) -> None:
     [
         (b"HTTP/1.1 200 OK\r\nx-emulator: 1\r\ncontent-length: 10\r\n\r\n{}", Lost.CONNECTION),
         (b"garbage\r\n\r\n", Lost.CONNECTION),
+        (reply(200, gzip.compress(b"{}")[:-4], headers={"content-encoding": "gzip"}), Lost.UNREADABLE),
+        (reply(200, b"{}", headers={"content-encoding": "br"}), Lost.UNREADABLE),
         (reply(200, b"not gzip", headers={"content-encoding": "gzip"}), Lost.UNREADABLE),
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nx-emulator: 1\r\n\r\nzz\r\n", Lost.CONNECTION),
     ],
-    ids=["cut short", "no http", "no gzip", "bad chunk"],
+    ids=["cut short", "no http", "half a gzip", "unknown encoding", "no gzip", "bad chunk"],
 )
 def test_a_damaged_answer_is_no_answer(answer: bytes, lost: Lost) -> None:
     """What cannot be read whole tells nothing about the request, and is not asked for again."""
@@ -412,15 +403,16 @@ def test_tls_ends_at_the_time_limit_and_trusts_no_stranger(certificate: Path) ->
     with scripted(answer) as server:
         server.socket = server_side.wrap_socket(server.socket, server_side=True)
         port = server.server_address[1]
-        pool = verified_pool("127.0.0.1", port, trusting, total_seconds=0.5, retries=False)
-        assert pool.urlopen("GET", "/good", retries=False).data == b'{"good": true}'
+        pool = verified_pool("127.0.0.1", port, WireLimits(timeout_seconds=0.5), trusting)
+        assert pool.exchange(Request("GET", "/good", None, {})).content == b'{"good": true}'
         began = time.monotonic()
-        with pytest.raises(urllib3.exceptions.ReadTimeoutError):
-            pool.urlopen("GET", "/slow", retries=False)
+        with pytest.raises(NoAnswerError) as raised:
+            pool.exchange(Request("GET", "/slow", None, {}))
+        assert raised.value.lost is Lost.TIMEOUT
         assert time.monotonic() - began < 2.0
-        stranger = verified_pool("127.0.0.1", port, ssl.create_default_context(), total_seconds=5.0, retries=False)
-        with pytest.raises(urllib3.exceptions.SSLError):
-            stranger.urlopen("GET", "/good", retries=False)
+        stranger = verified_pool("127.0.0.1", port, WireLimits(), ssl.create_default_context())
+        with pytest.raises(NoAnswerError):
+            stranger.exchange(Request("GET", "/good", None, {}))
         assert [received.target for received in server.received] == ["/good", "/slow"]
 
 

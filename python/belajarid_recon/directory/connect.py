@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from belajarid_recon.components import Clock, Randomness
+from belajarid_recon.directory.connections import WireLimits
 from belajarid_recon.directory.credentials import TokenKeeper, load_credentials
 from belajarid_recon.directory.google import GoogleDirectory, Lane
 from belajarid_recon.directory.quotas import Pacer
-from belajarid_recon.directory.transport import Transport, Wire, WireLimits
+from belajarid_recon.directory.transport import Transport, Wire
 from belajarid_recon.schemas import Jenjang
 from belajarid_recon.settings import Settings
 

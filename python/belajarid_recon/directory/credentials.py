@@ -14,7 +14,8 @@ import orjson
 from google.oauth2 import service_account
 
 from belajarid_recon.components import Clock
-from belajarid_recon.directory.transport import SCOPES, NoAnswerError, Wire, World
+from belajarid_recon.directory.connections import NoAnswerError, Request
+from belajarid_recon.directory.transport import SCOPES, Wire, World
 from belajarid_recon.errors import DirectoryError, SettingsError
 from belajarid_recon.secrets import refuse_readable_by_others
 
@@ -92,9 +93,9 @@ class _TokenRequest(google.auth.transport.Request):
         **_: Any,  # noqa: ANN401 - google-auth's own convention
     ) -> _TokenAnswer:
         """Send once. Raises _TransientTokenError past google-auth's own retries, which would sleep on the machine's clock."""
-        route = self._wire.route(method, url, headers or {})
+        route = self._wire.route(Request(method, url, body, headers or {}))
         try:
-            answer = self._wire.send(route, body, headers or {})
+            answer = self._wire.send(route)
         except NoAnswerError as error:
             raise _TransientTokenError(str(error.lost)) from error
         if answer.status == 429 or answer.status >= 500:

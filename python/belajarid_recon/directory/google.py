@@ -19,9 +19,10 @@ from googleapiclient.discovery import build
 from googleapiclient.model import JsonModel
 
 from belajarid_recon.components import Clock, Randomness
+from belajarid_recon.directory.connections import Answer, NoAnswerError, Request
 from belajarid_recon.directory.interface import Account, Page, Reply, StaleTokenError, Verdict
 from belajarid_recon.directory.quotas import RETRY_AFTER_SECONDS_MAX, Limited, Pacer
-from belajarid_recon.directory.transport import Answer, NoAnswerError, Request, Transport
+from belajarid_recon.directory.transport import Transport
 from belajarid_recon.errors import DirectoryError
 from belajarid_recon.schemas import Jenjang
 

@@ -36,7 +36,7 @@ class Reply:
     status: int | None = None
     """HTTP status; None when no answer arrived."""
     reason: str = ""
-    """Google's reason word, or ours (transport.Lost, `echo-differs`, `unreadable`). Never text from the body."""
+    """Google's reason word, or ours (connections.Lost, `echo-differs`, `unreadable`). Never text from the body."""
     account: Account | None = None
     """The answer's body when the verdict is DONE."""
     retry_after_seconds: float | None = None

@@ -315,7 +315,7 @@ def _settle(path: Path) -> tuple[pl.DataFrame, int]:
     """
     if not path.exists():
         return OBSERVED.to_frame(), 0
-    frame = pl.read_parquet(path, schema=OBSERVED)
+    frame = _typed(pl.read_parquet(path), OBSERVED)
     settled = frame.sort(*_ORDER, "read_at").unique(subset=["tenant", "id"], keep="last", maintain_order=True)
     if not settled.equals(frame):
         settled.write_parquet(path, compression="zstd", row_group_size=131_072)
@@ -443,4 +443,9 @@ def _read_sealed(folder: Path, name: str, schema: pl.Schema) -> pl.DataFrame:
         raise InputError(f"a file of the snapshot is missing: {folder / name}", hint="take it again") from error
     if hashlib.sha256(content).hexdigest() != sealed["sha256"]:
         raise InputError(f"a file of the snapshot is damaged: {folder / name}", hint="take it again")
-    return pl.read_parquet(io.BytesIO(content), schema=schema)
+    return _typed(pl.read_parquet(io.BytesIO(content)), schema)
+
+
+def _typed(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """The schema's columns in its order and types: a file may hold fixed-size bytes or dictionaries where polars has neither."""
+    return frame.select(schema.names()).cast(schema)

@@ -1,0 +1,263 @@
+"""Pooled connections that send a request once and read one whole answer within bounds of time and size.
+
+urllib3 opens, verifies, pools and drops connections; its `urlopen` is left out, because everything it adds (retries, redirects,
+its own response) is switched off here and costs more than the request. One rule runs through the file: a connection goes back to the
+pool only when its answer was read to the last byte.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from belajarid_recon.errors import DirectoryError
+from belajarid_recon.settings import is_loopback
+
+CONNECT_SECONDS_MAX = 10.0
+_EITHER_ZLIB_OR_GZIP = 47
+
+
+class Lost(StrEnum):
+    """Why no usable answer arrived. Only NOT_CONNECTED proves that the server got nothing."""
+
+    NOT_CONNECTED = "not-connected"
+    TIMEOUT = "timeout"
+    CONNECTION = "connection-lost"
+    OVERSIZE = "oversize"
+    UNREADABLE = "unreadable"
+
+
+class NoAnswerError(Exception):
+    """A request left, or may have left, and no usable answer came back. Stays inside this package."""
+
+    def __init__(self, lost: Lost) -> None:
+        super().__init__(str(lost))
+        self.lost = lost
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent: to the whole address while it is checked, to the target on its server afterwards."""
+
+    method: str
+    uri: str
+    body: bytes | str | None
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: any status, headers by lower-case name, the whole body decoded."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+@dataclass(frozen=True)
+class WireLimits:
+    """Bounds of the connections to one world."""
+
+    timeout_seconds: float = 60.0
+    """Real seconds from sending to the last byte of the answer."""
+    connections: int = 10
+    """Connections kept open; at least the calls in flight."""
+    answer_bytes_max: int = 32 * 1024 * 1024
+
+
+class _DeadlineSocket(socket.socket):
+    """A socket whose reads end at one instant, however slowly the bytes drip."""
+
+    ends = float("inf")
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:  # noqa: ANN401 - the base class's own signature
+        """Read as the base class does, waiting no longer than until `ends`."""
+        self.settimeout(_remaining(self.ends))
+        return super().recv_into(*args, **kwargs)
+
+
+class _DeadlineTlsSocket(ssl.SSLSocket):
+    """The same over TLS."""
+
+    ends = float("inf")
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:  # noqa: ANN401 - the base class's own signature
+        """Read as the base class does, waiting no longer than until `ends`."""
+        self.settimeout(_remaining(self.ends))
+        return super().recv_into(*args, **kwargs)
+
+
+def _remaining(ends: float) -> float | None:
+    """Seconds left until `ends`; None for no limit. Raises TimeoutError when there are none left."""
+    if ends == float("inf"):
+        return None
+    remaining = ends - time.monotonic()
+    if remaining <= 0:
+        raise TimeoutError("the answer took longer than the request may take")
+    return remaining
+
+
+class _Connection(HTTPConnection):
+    """A connection that carries one request and its answer at a time."""
+
+    def __init__(self, *args: Any, limits: WireLimits, **kwargs: Any) -> None:  # noqa: ANN401 - urllib3 passes them
+        super().__init__(*args, **kwargs)
+        self._limits = limits
+        self._ends = float("inf")
+        self._held: bytearray | None = None
+
+    def exchange(self, request: Request) -> Answer:
+        """Send once, read once. Raises what sockets and http.client raise, and NoAnswerError for what cannot be used."""
+        self._ends = time.monotonic() + self._limits.timeout_seconds
+        self._limit_reads()
+        self.request(request.method, request.uri, body=request.body, headers=request.headers)
+        response = http.client.HTTPConnection.getresponse(self)
+        content = _whole_body(response, self._limits.answer_bytes_max)
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        encoding = headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            content = _decoded(content, encoding, self._limits.answer_bytes_max)
+        return Answer(response.status, headers, content)
+
+    def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the base class's own signature
+        """Write head and body with one call: half the packets, and half the wake-ups of the server."""
+        self._held = bytearray()
+        try:
+            super().request(*args, **kwargs)
+        finally:
+            message, self._held = self._held, None
+        self.send(bytes(message))
+
+    def send(self, data: Any) -> None:  # noqa: ANN401 - the base class's own signature
+        """Hold back what belongs to a request under construction."""
+        if self._held is None:
+            super().send(data)
+        else:
+            self._held += data
+
+    def connect(self) -> None:
+        """Open the socket, and give it the instant at which reading ends."""
+        super().connect()
+        self._limit_reads()
+
+    def _limit_reads(self) -> None:
+        if isinstance(self.sock, _DeadlineSocket | _DeadlineTlsSocket):
+            self.sock.ends = self._ends
+
+
+class _LoopbackConnection(_Connection):
+    """A connection to a literal loopback address: no name is ever looked up, and no other address connected to."""
+
+    def _new_conn(self) -> socket.socket:
+        if not is_loopback(self.host):
+            raise DirectoryError(f"endpoint class emulator allows loopback only: {self.host}")
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        connection = _DeadlineSocket(family, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(self.timeout)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.connect((self.host, self.port))
+        except OSError as error:
+            connection.close()
+            raise urllib3.exceptions.NewConnectionError(self, "no connection") from error
+        return connection
+
+
+class _TlsConnection(_Connection, HTTPSConnection):
+    """A connection to a server whose certificate is verified."""
+
+
+class OncePool(urllib3.HTTPConnectionPool):
+    """A pool, shared by threads, that sends each request exactly once."""
+
+    def exchange(self, request: Request) -> Answer:
+        """Send one request (its `uri` is the target on this server) and return its answer. Raises NoAnswerError."""
+        connection = self._get_conn()
+        if not isinstance(connection, _Connection):
+            raise TypeError(f"not a connection of this pool: {type(connection).__name__}")
+        try:
+            self._validate_conn(connection)
+            return connection.exchange(request)
+        except BaseException as error:
+            connection.close()  # a half-read answer must not be the next request's beginning
+            lost = _loss(error)
+            if lost is None:
+                raise
+            raise NoAnswerError(lost) from error
+        finally:
+            self._put_conn(connection)
+
+
+class _LoopbackPool(OncePool):
+    ConnectionCls = _LoopbackConnection
+
+
+class _TlsPool(OncePool, urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+def loopback_pool(host: str, port: int, limits: WireLimits) -> OncePool:
+    """Connections to a program on this machine, `host` a literal loopback address."""
+    return _LoopbackPool(host, port, **_options(limits))
+
+
+def verified_pool(host: str, port: int, limits: WireLimits, context: ssl.SSLContext) -> OncePool:
+    """TLS connections to a host whose certificate `context` trusts."""
+    context.sslsocket_class = _DeadlineTlsSocket
+    return _TlsPool(host, port, ssl_context=context, cert_reqs="CERT_REQUIRED", **_options(limits))
+
+
+def _options(limits: WireLimits) -> dict[str, Any]:
+    """What both pools are made with. No proxy: urllib3's pools read none from the environment."""
+    seconds = min(CONNECT_SECONDS_MAX, limits.timeout_seconds)
+    return {"maxsize": limits.connections, "retries": False, "timeout": seconds, "limits": limits}
+
+
+def _loss(error: BaseException) -> Lost | None:
+    """What an exception says about the answer; None where it is no matter of the network."""
+    if isinstance(error, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError):
+        return Lost.NOT_CONNECTED
+    if isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError):
+        return Lost.TIMEOUT
+    if isinstance(error, urllib3.exceptions.HTTPError | http.client.HTTPException | OSError):
+        return Lost.CONNECTION
+    return None
+
+
+def _whole_body(response: http.client.HTTPResponse, bytes_max: int) -> bytes:
+    """The body to its last byte. Raises NoAnswerError as soon as it is over the bound, and where it ends too soon."""
+    if response.length is not None and response.length > bytes_max:
+        raise NoAnswerError(Lost.OVERSIZE)
+    content = response.read(bytes_max + 1)
+    if len(content) > bytes_max:
+        raise NoAnswerError(Lost.OVERSIZE)
+    if response.length:
+        raise NoAnswerError(Lost.CONNECTION)
+    response.close()
+    return content
+
+
+def _decoded(content: bytes, encoding: str, bytes_max: int) -> bytes:
+    """A compressed body unpacked, no further than the bound. Raises NoAnswerError."""
+    if encoding not in {"gzip", "deflate"}:
+        raise NoAnswerError(Lost.UNREADABLE)
+    unpacker = zlib.decompressobj(wbits=_EITHER_ZLIB_OR_GZIP)
+    try:
+        unpacked = unpacker.decompress(content, bytes_max + 1)
+    except zlib.error as error:
+        raise NoAnswerError(Lost.UNREADABLE) from error
+    if len(unpacked) > bytes_max:
+        raise NoAnswerError(Lost.OVERSIZE)
+    if not unpacker.eof:
+        raise NoAnswerError(Lost.UNREADABLE)
+    return unpacked

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from extract_builder import DAY, ExtractBuilder, Worked, tiny_builder, work
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from belajarid_recon.records import Period, check_counts
 from belajarid_recon.schemas import DUTY, EXTRACT, PERSON, ColumnKind
 from belajarid_recon.sources.parts import TableCounts
 from belajarid_recon.sources.reasons import QuarantineReason
+from extract_builder import DAY, ExtractBuilder, Worked, tiny_builder, work
 
 
 @pytest.fixture
@@ -145,7 +145,9 @@ def test_a_name_without_letters_or_a_shared_id_makes_no_person(world, tmp_path):
     world.add("ptk", ptk_id=twice, nama="Is Teacher", tanggal_lahir=DAY, soft_delete=0)
     world.operator("-", school)
     worked = works(world, tmp_path, 2)
-    assert {("peserta_didik", "nama", "name-unusable"), ("role_pengguna", "nama", "name-unusable")} <= set(worked.reasons())
+    assert {("peserta_didik", "nama", "name-unusable"), ("role_pengguna", "nama", "name-unusable")} <= set(
+        worked.reasons()
+    )
     shared = [(table, reason) for table, _, reason in worked.reasons() if reason == "person-id-shared"]
     assert shared == [("peserta_didik", "person-id-shared"), ("ptk", "person-id-shared")]
     assert not {"...", "Is Pupil", "Is Teacher", "-"} & set(worked.records.people["nama"])
@@ -263,7 +265,9 @@ def test_numbers_of_people_stay_out_of_the_quarantine(world, tmp_path):
     worked = works(world, tmp_path)
     text = str(worked.quarantine.rows())
     assert worked.quarantine.height >= 14
-    assert not any(row["nik"] in text or row["nisn"] in text or row["nama"] in text for row in world.tables["peserta_didik"])
+    assert not any(
+        row["nik"] in text or row["nisn"] in text or row["nama"] in text for row in world.tables["peserta_didik"]
+    )
 
 
 def test_counts_that_do_not_add_up_are_a_bug():
@@ -285,7 +289,7 @@ DAMAGE = {
 
 def damaged(seed: int, changes: int) -> ExtractBuilder:
     """The tiny extract with cells overwritten, rows repeated and rows removed at random."""
-    world, chance = tiny_builder(), random.Random(seed)
+    world, chance = tiny_builder(), random.Random(seed)  # noqa: S311 - test data
     for _ in range(changes):
         table = chance.choice(sorted(EXTRACT))
         rows = world.tables[table]
@@ -312,7 +316,7 @@ def test_no_damage_loses_a_row_or_depends_on_order_or_parts(seed, changes, shuff
     world = damaged(seed, changes)
     plain = work(world.write(tmp_path / "plain"), tmp_path / "one")
     for rows in world.tables.values():
-        random.Random(seed).shuffle(rows)
+        random.Random(seed).shuffle(rows)  # noqa: S311 - test data
     other = work(world.write(tmp_path / "other"), tmp_path / "many", parts=4 if shuffled else 2)
     assert set(plain.quarantine["reason"]) <= {reason.value for reason in QuarantineReason}
     for name in ("people", "duties"):

@@ -23,10 +23,11 @@ DATED = {
     "persesjen-14-2024": date(2024, 5, 2),
 }
 
+_SAME = {"smp": (7, 9), "sma": (10, 12), "smk": (10, 13), "slb": (5, 12)}
 PUPILS = {
-    "se-37-2020": {"sd": (5, 6), "smp": (7, 9), "sma": (10, 12), "smk": (10, 13), "slb": (5, 12), "kesetaraan": (5, 12)},
-    "persesjen-16-2021": {"paud": None, "sd": (1, 6), "smp": (7, 9), "sma": (10, 12), "smk": (10, 13), "slb": (5, 12), "kesetaraan": (1, 12)},
-}  # fmt: skip
+    "se-37-2020": {"sd": (5, 6), "kesetaraan": (5, 12), **_SAME},
+    "persesjen-16-2021": {"paud": None, "sd": (1, 6), "kesetaraan": (1, 12), **_SAME},
+}
 PUPILS["persesjen-20-2022"] = PUPILS["persesjen-14-2024"] = PUPILS["persesjen-16-2021"]
 
 
@@ -38,7 +39,9 @@ def choice(*names: str) -> RegulationChoice:
 def test_pupils_of_each_regulation_are_those_of_its_text():
     """First and last grade by jenjang, as the texts have them (reference 2.1); no grade: no class is needed."""
     for name, regulation in known_regulations().items():
-        found = {str(jenjang): grades and (grades[0], grades[-1]) for jenjang, grades in regulation.pupil_grades().items()}
+        found = {
+            str(jenjang): grades and (grades[0], grades[-1]) for jenjang, grades in regulation.pupil_grades().items()
+        }
         assert found == PUPILS[name]
         for grades in regulation.pupil_grades().values():
             assert grades is None or list(grades) == list(range(grades[0], grades[-1] + 1))

@@ -8,7 +8,6 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-from extract_builder import ExtractBuilder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from belajarid_recon.schemas import EXTRACT, ColumnKind
 from belajarid_recon.sources import identifiers
 from belajarid_recon.sources.columns import COLUMNS, Need, read_columns
 from belajarid_recon.sources.parts import PERSON_KEYS
+from extract_builder import ExtractBuilder
 
 ID = uuid.UUID("9dee2a30-5b1c-e311-9a4e-0f3b7f3a1c2d")
 
@@ -69,7 +69,12 @@ def test_an_id_that_is_none_is_set_aside():
     """Short, long, not hexadecimal, missing, blank."""
     values = pl.Series([str(ID)[:-1], "x" * 36, None, "  ", str(ID)])
     unreadable, missing = ("sekolah_id", "unreadable-id"), ("sekolah_id", "value-missing")
-    assert reasons("sekolah", "sekolah_id", values) == [(0, *unreadable), (1, *unreadable), (2, *missing), (3, *missing)]
+    assert reasons("sekolah", "sekolah_id", values) == [
+        (0, *unreadable),
+        (1, *unreadable),
+        (2, *missing),
+        (3, *missing),
+    ]
     assert reasons("sekolah", "sekolah_id", pl.Series([b"short", None])) == [(0, *unreadable), (1, *missing)]
 
 
@@ -134,7 +139,7 @@ def test_a_flag_that_is_neither_is_set_aside():
     "values",
     [
         pl.Series([date(2012, 5, 17)]),
-        pl.Series([datetime(2012, 5, 17, 23, 59)]),
+        pl.Series([datetime(2012, 5, 17, 23, 59)]),  # noqa: DTZ001 - the register has no time zone
         pl.Series([datetime(2012, 5, 17, 1, 0, tzinfo=UTC)]),
         pl.Series(["2012-05-17"]),
         pl.Series([" 2012-05-17 00:00:00.000"]),
@@ -155,7 +160,9 @@ def test_a_date_that_is_none_is_set_aside():
 
 def test_an_optional_value_that_cannot_be_read_is_null_and_the_row_stays():
     """Nobody loses an account over the date they joined."""
-    assert read("ptk_terdaftar", tmt_tugas="soon", ptk_induk="?").select("tmt_tugas", "ptk_induk").rows() == [(None, None)]
+    assert read("ptk_terdaftar", tmt_tugas="soon", ptk_induk="?").select("tmt_tugas", "ptk_induk").rows() == [
+        (None, None)
+    ]
 
 
 def test_an_end_that_cannot_be_read_is_not_taken_for_none():
@@ -206,7 +213,15 @@ def test_no_text_breaks_a_column(text, kind):
 
 def test_numbers_of_people_are_kept_only_when_they_can_be_genuine():
     """Sixteen or ten digits; filler and what a spreadsheet leaves of a number are missing."""
-    niks = ["3273015705120111", "0000000000000000", "3273010000000111", "9" * 16, "3.27302E+15", "327301570512011", "32730157051201112"]
+    niks = [
+        "3273015705120111",
+        "0000000000000000",
+        "3273010000000111",
+        "9" * 16,
+        "3.27302E+15",
+        "327301570512011",
+        "32730157051201112",
+    ]
     nisns = ["0012345678", "12345678", "0000000001", "1111111111", "3120000002", "312000000O", "٠٠١٢٣٤٥٦٧٨"]
     frame = pl.DataFrame({"nik": niks, "nisn": nisns}).select(identifiers.nik("nik"), identifiers.nisn("nisn"))
     assert frame["nik"].to_list() == [niks[0]] + [None] * 6

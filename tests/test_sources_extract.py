@@ -9,13 +9,13 @@ from pathlib import Path
 import orjson
 import polars as pl
 import pytest
-from extract_builder import tiny_builder, tiny_extract
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from belajarid_recon.errors import ExitStatus, InputError
 from belajarid_recon.schemas import EXTRACT
 from belajarid_recon.sources.extract import open_extract
+from extract_builder import tiny_builder, tiny_extract
 
 
 @pytest.fixture
@@ -112,12 +112,12 @@ def test_a_wrong_type_is_refused_with_found_and_accepted_types(folder, table, co
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda raw: b"", "is empty (0 bytes)"),
+        (lambda _: b"", "is empty (0 bytes)"),
         (lambda raw: raw[:-1], "truncated"),
         (lambda raw: raw[: len(raw) // 2], "truncated"),
         (lambda raw: raw[:4], "truncated"),
         (lambda raw: b"PK\x03\x04" + raw, "not Parquet"),
-        (lambda raw: b"nama,nisn\n", "not Parquet"),
+        (lambda _: b"nama,nisn\n", "not Parquet"),
         (lambda raw: raw[:-8] + b"\xff\xff\xff\x7fPAR1", "damaged"),
         (lambda raw: raw[:-1000] + bytes(992) + raw[-8:], "damaged"),
     ],
@@ -165,7 +165,9 @@ def test_the_manifest_must_agree_with_the_files(folder):
     """A part lost in transport shows in the manifest's count; a table it does not name is not compared."""
     rows = open_extract(folder).rows
     manifest = folder / "extract.json"
-    manifest.write_bytes(orjson.dumps({"made": "x", "tables": {table: {"rows": count} for table, count in rows.items()}}))
+    manifest.write_bytes(
+        orjson.dumps({"made": "x", "tables": {table: {"rows": count} for table, count in rows.items()}})
+    )
     open_extract(folder)
     manifest.write_bytes(orjson.dumps({"tables": {"ptk": 15}}))
     assert "ptk: the manifest says 15 rows, the files have 14" in refusal(folder)

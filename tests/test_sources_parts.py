@@ -6,12 +6,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from extract_builder import MARKER_KEY, tiny_builder, tiny_extract, work
 
 from belajarid_recon.errors import InputError
 from belajarid_recon.sources.extract import open_extract
 from belajarid_recon.sources.parts import PERSON_KEYS, ShuffledExtract, shuffle_extract
 from belajarid_recon.sources.tables import read_batches
+from extract_builder import MARKER_KEY, tiny_builder, tiny_extract, work
 
 
 def shuffled(folder: Path, scratch: Path, parts: int = 4, threads: int = 2) -> ShuffledExtract:

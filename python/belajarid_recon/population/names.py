@@ -23,7 +23,8 @@ SLOTS = 1 << 15
 TAIL = 0xFFFF_FFFF
 """Slot value that says: a word of the tail."""
 
-POSITIONS = ("first", "middle", "last")
+POSITIONS = ("first", "middle", "last", "only")
+"""Where a word stands; `only` is the single word of a one-word name."""
 SEXES = ("L", "P")
 GENERATIONS = ("child", "adult")
 _LETTERS_MAX = 12
@@ -45,7 +46,7 @@ class NameModel:
     """Tokens and pools, built once a population.
 
     `text` is the token table; `base_first` and `base_last` number the folded first and last word of each token (the
-    words a user ID is made of); `slots` is all pools one after the other. Pool number = ((style * 2 + sex) * 3 +
+    words a user ID is made of); `slots` is all pools one after the other. Pool number = ((style * 2 + sex) * 4 +
     position); `styles` maps (generation, province) to 256 style slots each.
     """
 
@@ -114,19 +115,22 @@ def sample(people: pl.DataFrame, model: NameModel, draws: Draws, stream: str) ->
     shaped = shaped.with_columns(t1=draws.bits(f"{stream}/first"), t2=middle, t5=draws.bits(f"{stream}/last"))
     # Few names have a third or fourth middle word: multiples of the same bits are random enough for them.
     shaped = shaped.with_columns(t3=pl.col("t2") * u64(0xD1342543DE82EF95), t4=pl.col("t2") * u64(0xAF251AF3B0F025B5))
-    tokens = (("t1", 0, 1), ("t2", 1, 3), ("t3", 1, 4), ("t4", 1, 5), ("t5", 2, 2))
-    shaped = shaped.with_columns(_slot(model, name, position).alias(f"_{name}") for name, position, _ in tokens)
-    shaped = shaped.with_columns(_token(model, name, position, words) for name, position, words in tokens)
-    return shaped.drop(*_SCRATCH, *(f"_{name}" for name, _, _ in tokens))
+    first = pl.when(pl.col("_words") == 1).then(POSITIONS.index("only")).otherwise(0)
+    slots = [_slot(model, name, first if name == "t1" else pl.lit(position)) for name, position, _ in _TOKENS]
+    shaped = shaped.with_columns(slots).with_columns(_token(model, *token) for token in _TOKENS)
+    return shaped.drop(*_SCRATCH, *(f"_{name}" for name, _, _ in _TOKENS))
 
+
+_TOKENS = (("t1", 0, 1), ("t2", 1, 3), ("t3", 1, 4), ("t4", 1, 5), ("t5", 2, 2))
+"""Token column, its position, and the fewest words of a name that has it."""
 
 _SCRATCH = ("_shape", "_words", "_style", "_pool", "_tail")
 
 
-def _slot(model: NameModel, name: str, position: int) -> pl.Expr:
+def _slot(model: NameModel, name: str, position: pl.Expr) -> pl.Expr:
     """The pool's slot for the word's bits: a token number, or TAIL."""
-    index = pl.col("_pool") + position * SLOTS + scaled(pl.col(name), SLOTS)
-    return pl.lit(model.slots).gather(index.cast(pl.UInt32))
+    index = pl.col("_pool") + position.cast(pl.UInt64) * SLOTS + scaled(pl.col(name), SLOTS)
+    return pl.lit(model.slots).gather(index.cast(pl.UInt32)).alias(f"_{name}")
 
 
 def _token(model: NameModel, name: str, position: int, words: int) -> pl.Expr:
@@ -211,11 +215,7 @@ def _general_weights(numbers: dict[str, Any], generation: str, province: str) ->
     flavour = numbers["province_flavour"]
     parts = []
     for position in POSITIONS:
-        column = {
-            "first": pl.col("n_first") + pl.col("n_only"),
-            "middle": pl.col("n_middle"),
-            "last": pl.col("n_last"),
-        }[position]
+        column = pl.col(f"n_{position}")
         rows = tokens.select("key", "sex", national=column.cast(pl.Float64)).join(local, on=["key", "sex"], how="left")
         pull = (1 + pl.col("local").fill_null(0.0) * flavour).log1p()
         rows = rows.with_columns(weight=pl.col("national") ** numbers["sharpness"][generation] * pull)
@@ -257,8 +257,8 @@ def _pattern_weights(style: str, numbers: dict[str, Any]) -> pl.DataFrame:
     patterns = read_shipped("name_patterns").with_columns(key=pl.col("token").str.to_lowercase())
     parts = []
     for position in POSITIONS:
-        wanted = pl.DataFrame([source.split("/") for source in rule[position]], schema=["group", "slot"], orient="row")
-        tail = float(rule["tail"][POSITIONS.index(position)])
+        wanted = pl.DataFrame([source.split("/") for source in rule[_borrowed(position)]], schema=["group", "slot"], orient="row")
+        tail = float(rule["tail"][_borrowed(position)])
         for sex in SEXES:
             rows = patterns.filter(pl.col("sex").is_in([sex, "*"])).join(wanted, on=["group", "slot"], how="semi")
             rows = rows.group_by("key", maintain_order=True).agg(pl.col("weight").cast(pl.Float64).sum())
@@ -270,6 +270,11 @@ def _pattern_weights(style: str, numbers: dict[str, Any]) -> pl.DataFrame:
             )
             parts.append(rows.with_columns(sex=pl.lit(sex), position=pl.lit(position)))
     return pl.concat(parts).select("key", "sex", "weight", "position")
+
+
+def _borrowed(position: str) -> str:
+    """Patterns have no words of their own for one-word names: first words serve."""
+    return "first" if position == "only" else position
 
 
 def _tail(draws: Draws, sex: str, place: str, count: int) -> pl.Series:

@@ -36,7 +36,18 @@ ELIGIBLE_GRADES = {
 ELIGIBLE_GRADES["persesjen-20-2022"] = ELIGIBLE_GRADES[NEWEST] = ELIGIBLE_GRADES["persesjen-16-2021"]
 
 
-LEAVINGS = "graduated transferred expelled resigned dropped-out died missing changed-function retired other".split()
+LEAVINGS = [
+    "graduated",
+    "transferred",
+    "expelled",
+    "resigned",
+    "dropped-out",
+    "died",
+    "missing",
+    "changed-function",
+    "retired",
+    "other",
+]
 """In the order of the codes 1 to 9 and Z."""
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from belajarid_recon.schemas import EXTRACT, ColumnKind
 from belajarid_recon.sources import identifiers
 from belajarid_recon.sources.columns import COLUMNS, Need, read_columns
-from belajarid_recon.sources.parts import PERSON_KEYS
+from belajarid_recon.sources.extract import PERSON_KEYS
 from extract_builder import ExtractBuilder
 
 ID = uuid.UUID("9dee2a30-5b1c-e311-9a4e-0f3b7f3a1c2d")

@@ -109,6 +109,18 @@ def test_a_wrong_type_is_refused_with_found_and_accepted_types(folder, table, co
     assert "accepted for a" in message
 
 
+def test_a_key_without_any_value_is_refused(folder):
+    """Rows nobody can be found for are no table; an untyped column elsewhere only has no values."""
+    path = folder / "ptk_terdaftar.parquet"
+    whole = pl.read_parquet(path)
+    whole.with_columns(tmt_tugas=None).write_parquet(path)
+    open_extract(folder)
+    whole.with_columns(ptk_id=None).write_parquet(path)
+    assert "ptk_terdaftar.parquet: column ptk_id has no value at all" in refusal(folder)
+    whole.clear().with_columns(pl.lit(None).alias("ptk_id")).write_parquet(path)
+    open_extract(folder)
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [

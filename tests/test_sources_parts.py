@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from belajarid_recon.errors import InputError
-from belajarid_recon.sources.extract import open_extract
-from belajarid_recon.sources.parts import PERSON_KEYS, ShuffledExtract, shuffle_extract
+from belajarid_recon.sources.extract import PERSON_KEYS, open_extract
+from belajarid_recon.sources.parts import ShuffledExtract, shuffle_extract
 from belajarid_recon.sources.tables import read_batches
 from extract_builder import MARKER_KEY, tiny_builder, tiny_extract, work
 

@@ -20,6 +20,16 @@ from belajarid_recon.schemas import EXTRACT, ColumnKind
 NEVER_EMPTY = frozenset({"sekolah", "mst_wilayah", "peserta_didik", "ptk"})
 """Tables without rows that can only mean a broken export: no country, city or school is without them."""
 
+PERSON_KEYS = {
+    "peserta_didik": "peserta_didik_id",
+    "registrasi_peserta_didik": "peserta_didik_id",
+    "anggota_rombel": "peserta_didik_id",
+    "ptk": "ptk_id",
+    "ptk_terdaftar": "ptk_id",
+    "tugas_tambahan": "ptk_id",
+}
+"""Tables cut by person, and the column that holds the person's key."""
+
 FILES_MAX = 100_000
 """Files of one table. The country in parts of 64 MB is a few hundred."""
 
@@ -116,6 +126,8 @@ def _check_file(folder: Path, path: Path, table: str, faults: list[str]) -> int:
         return 0
     for column, kind in EXTRACT[table].items():
         fault = _column_fault(schema, table, column, kind)
+        if not fault and rows and column == PERSON_KEYS.get(table) and schema[column] == pl.Null:
+            fault = f"column {column} has no value at all; export {table} with it"
         if fault:
             faults.append(f"{name}: {fault}")
     return rows

@@ -16,19 +16,9 @@ from belajarid_recon.errors import InputError
 from belajarid_recon.schemas import QUARANTINE
 from belajarid_recon.secrets import Secret
 from belajarid_recon.sources.columns import COLUMNS, fault, person_of, split
-from belajarid_recon.sources.extract import Extract, scan_file
+from belajarid_recon.sources.extract import PERSON_KEYS, Extract, scan_file
 from belajarid_recon.sources.reasons import QuarantineReason
 from belajarid_recon.sources.tables import ASIDE, Table, canonical_table, join_tables, read_batches, read_table
-
-PERSON_KEYS = {
-    "peserta_didik": "peserta_didik_id",
-    "registrasi_peserta_didik": "peserta_didik_id",
-    "anggota_rombel": "peserta_didik_id",
-    "ptk": "ptk_id",
-    "ptk_terdaftar": "ptk_id",
-    "tugas_tambahan": "ptk_id",
-}
-"""Tables cut by person, and the column that holds the person's key."""
 
 OPERATOR_ROLE = 10
 """`role_pengguna.peran_id` of a school's operator (github masadi/tool-dapodik, DapodikController)."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 
 import polars as pl
 
@@ -21,8 +24,6 @@ from belajarid_recon.state.journal import Journal
 from belajarid_recon.state.ledger import reserve_addresses
 from belajarid_recon.state.lifecycle import record_lifecycle
 from belajarid_recon.state.lock import StateLock
-
-JOIN_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,9 @@ def apply_plan(
             watch=components.watch,
             stop=threading.Event(),
         )
-        _apply_tenants([TenantApply(tenant, components.directories[tenant], scope) for tenant in _tenants(plan)])
+        _apply_tenants(
+            [TenantApply(tenant, components.directories[tenant], scope) for tenant in _tenants(plan)], scope.stop
+        )
         reached(KillPoint.ALL_SETTLED)
         record_lifecycle(run, plan.steps, journal)
         reached(KillPoint.LIFECYCLE_RECORDED)
@@ -132,14 +135,42 @@ def _open_journal(run: RunFolder, plan: Plan, digest: str, clock: Clock) -> Jour
     return journal
 
 
-def _apply_tenants(tenants: list[TenantApply]) -> None:
+def _apply_tenants(tenants: list[TenantApply], stop: threading.Event) -> None:
     """Settle everywhere, then send everywhere, tenants side by side. Raises the first error, or KeyboardInterrupt."""
     try:
-        _side_by_side(tenants, TenantApply.settle_open)
-        _side_by_side(tenants, TenantApply.send_all)
+        with _interrupts_set(stop) as interrupted:
+            for phase in (TenantApply.settle_open, TenantApply.send_all):
+                _side_by_side(tenants, phase)
+                if interrupted.is_set():
+                    raise KeyboardInterrupt
     finally:
         for tenant in tenants:
             tenant.close()
+
+
+@contextmanager
+def _interrupts_set(stop: threading.Event) -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C inside the block into a wish to stop; a second one gets through. Yields whether there was one.
+
+    A handler, because an exception may strike anywhere; and in Python 3.11 one that strikes Thread.join marks a running thread as
+    ended (github.com/python/cpython/issues/90882).
+    """
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+    previous = signal.getsignal(signal.SIGINT) or signal.default_int_handler
+
+    def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, previous)
+        interrupted.set()
+        stop.set()
+
+    signal.signal(signal.SIGINT, ask_to_stop)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _side_by_side(tenants: list[TenantApply], phase: Callable[[TenantApply], None]) -> None:
@@ -150,28 +181,11 @@ def _side_by_side(tenants: list[TenantApply], phase: Callable[[TenantApply], Non
     ]
     for thread in threads:
         thread.start()
-    interrupted = _join(threads, tenants)
-    if interrupted:
-        raise KeyboardInterrupt
+    for thread in threads:
+        thread.join()
     for tenant in tenants:
         for error in tenant.errors:
             raise error
-
-
-def _join(threads: list[threading.Thread], tenants: list[TenantApply]) -> bool:
-    """Wait for all threads. The first Ctrl-C asks them to stop cleanly; the second gets through. Says whether there was one."""
-    interrupted = False
-    for thread in threads:
-        while thread.is_alive():
-            try:
-                thread.join(JOIN_SECONDS)
-            except KeyboardInterrupt:
-                if interrupted:
-                    raise
-                interrupted = True
-                for tenant in tenants:
-                    tenant.stop()
-    return interrupted
 
 
 def _guarded(tenant: TenantApply, phase: Callable[[TenantApply], None]) -> None:

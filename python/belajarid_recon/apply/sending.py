@@ -45,7 +45,7 @@ class Sender:
             confirmed = _confirmed(step, reply)
             return confirmed if confirmed is not None else self.settle(step)
         if verdict is Verdict.REJECTED:
-            return rejection(reply)
+            return self._refused(step, reply)
         if verdict is Verdict.THROTTLED:
             return Outcome(EventState.THROTTLED, "", reply.status, None, reply.retry_after_seconds)
         if verdict is Verdict.NOT_READY:
@@ -85,6 +85,14 @@ class Sender:
             return judgement
         # Not plainly ours at its address: an account of ours may stand under another one.
         return judge_creation(step, at_address, self.directory.find_by_marker(_required(step.marker)))
+
+    def _refused(self, step: Step, reply: Reply) -> Outcome:
+        """A unit that is there already is refused like one with a bad name; what counts is that it is there."""
+        if step.is_orgunit:
+            outcome = self._read(step).outcome
+            if outcome.state is EventState.DONE:
+                return outcome
+        return rejection(reply)
 
     def _pause(self, seconds: float) -> bool:
         """Sleep; False when asked to stop."""

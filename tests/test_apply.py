@@ -1,0 +1,563 @@
+"""Applying a plan to the emulator over real sockets: what stands in the directory afterwards, and what the run says of it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from appliers.plans import Target, creation, marker, orgunit, plan_of, settings_of, update
+from belajarid_recon.apply.body import attributes_of
+from belajarid_recon.apply.result import ApplyResult, Progress
+from belajarid_recon.apply.run import ApplyComponents, abandon_run, apply_plan
+from belajarid_recon.apply.settle import ApplyReason
+from belajarid_recon.components import ScaledClock, SystemRandomness
+from belajarid_recon.directory.connect import connect
+from belajarid_recon.emulator.launch import EmulatorProcess
+from belajarid_recon.emulator.settings import EmulatorSettings
+from belajarid_recon.errors import DirectoryError, PlanError
+from belajarid_recon.plan.definition import Plan
+from belajarid_recon.schemas import Jenjang
+from belajarid_recon.state.folders import RunFolder, RunStatus, new_run
+from belajarid_recon.state.journal import Event, EventState, Journal
+from belajarid_recon.state.ledger import read_ledger
+from belajarid_recon.state.lifecycle import suspended_by_us
+from belajarid_recon.state.lock import StateLock
+
+TIME_SCALE = 1_000.0
+TENANTS = (Jenjang.SD, Jenjang.SMP)
+CLOCK = ScaledClock(TIME_SCALE)
+NUMBERS = itertools.count(1_000)
+
+
+class NotedRandomness(SystemRandomness):
+    """The machine's randomness, with a note of what it gave."""
+
+    def __init__(self) -> None:
+        self.given: list[bytes] = []
+
+    def bytes(self, count: int) -> bytes:
+        """Return and note `count` bytes."""
+        drawn = super().bytes(count)
+        self.given.append(drawn)
+        return drawn
+
+
+@dataclass
+class Desk:
+    """One emulator, and a state folder of one test's own."""
+
+    emulator: EmulatorProcess
+    state: Path
+    randomness: NotedRandomness = field(default_factory=NotedRandomness)
+    runs: list[RunFolder] = field(default_factory=list)
+
+    def target(self) -> Target:
+        """Where this desk's plans go."""
+        return Target(
+            state=self.state,
+            customer_ids=self.customer_ids,
+            url=self.emulator.url,
+            credentials=self.emulator.folder / "credentials",
+            time_scale=TIME_SCALE,
+        )
+
+    @property
+    def customer_ids(self) -> dict[str, str]:
+        """By tenant."""
+        return {str(tenant): customer for tenant, customer in self.emulator.customer_ids.items()}
+
+    def plan(self, *rows: dict[str, Any]) -> Plan:
+        """A plan of these rows."""
+        return plan_of(list(rows), self.customer_ids)
+
+    def new_run(self) -> RunFolder:
+        """A run folder in this desk's state."""
+        self.state.mkdir(exist_ok=True)
+        self.runs.append(new_run(self.state, CLOCK, self.randomness))
+        return self.runs[-1]
+
+    def apply(self, plan: Plan, run: RunFolder | None = None, *, watch: Any = None, **table: Any) -> ApplyResult:
+        """Apply a plan to its end, in a new run unless one is given."""
+        settings_ = settings_of(self.target(), **({"lag_seconds": 20.0} | table))
+        directories = connect(settings_, CLOCK, self.randomness)
+        components = ApplyComponents(directories, CLOCK, self.randomness, watch or (lambda _: None))
+        try:
+            with StateLock(self.state, purpose="test") as lock:
+                return apply_plan(lock, run or self.new_run(), plan, settings_, components)
+        finally:
+            for directory in directories.values():
+                directory.close()
+
+    def accounts(self, tenant: str = "sd") -> dict[str, list[dict[str, Any]]]:
+        """Live accounts by marker."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for line in self.emulator.accounts(Jenjang(tenant)):
+            if not line["deleted"]:
+                found.setdefault(line["marker"] or "", []).append(line)
+        return found
+
+    def account(self, number: int, tenant: str = "sd") -> dict[str, Any]:
+        """The one account of a person, made by at most one insert."""
+        (line,) = self.accounts(tenant)[marker(tenant, number)]
+        assert line["inserts"] <= 1
+        return line["account"]
+
+    def attributes(self, people: list[int], tenant: str) -> list[dict[str, Any]]:
+        """What the directory says of these people, but for the tenant's domain; each has one account, made once."""
+        there = self.accounts(tenant)
+        lines = [line for number in people for line in there[marker(tenant, number)]]
+        assert [line["inserts"] for line in lines] == [1] * len(people)
+        return [attributes_of(line["account"]) | {"domain": ""} for line in lines]
+
+    def plant(self, number: int, tenant: str = "sd", **changes: Any) -> str:
+        """An account of ours that an earlier run made."""
+        row = creation(tenant, number)
+        account = {
+            "primaryEmail": row["address"],
+            "name": {"givenName": row["given_name"], "familyName": row["family_name"]},
+            "externalIds": [{"type": "custom", "customType": "recon", "value": row["marker"]}],
+        }
+        return self.emulator.plant(Jenjang(tenant), [account | changes])[0]
+
+    def applied(self) -> int:
+        """Writes that took effect since the emulator's start."""
+        return sum(sum(counts.values()) for counts in self.emulator.stats()["applied"].values())
+
+    def journal(self, run: RunFolder | None = None) -> Journal:
+        """A run's journal, the latest run's by default."""
+        return Journal.open((run or self.runs[-1]).journal, clock=CLOCK)
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory) -> Iterator[EmulatorProcess]:
+    """One emulator for all tests of this file; each takes people of its own."""
+    folder = tmp_path_factory.mktemp("emulator")
+    with EmulatorProcess(EmulatorSettings(folder, scale=TIME_SCALE, tenants=TENANTS, seed=5)) as process:
+        yield process
+
+
+@pytest.fixture
+def desk(emulator, tmp_path) -> Iterator[Desk]:
+    """A fresh state folder, and no faults but the test's own."""
+    yield Desk(emulator, tmp_path / "state")
+    emulator.clear_faults()
+
+
+def numbers(count: int) -> list[int]:
+    """People no other test knows."""
+    return list(itertools.islice(NUMBERS, count))
+
+
+def test_an_insert_carries_what_it_must(desk):
+    """Marker, NPSN, unit, listing and the change of password at first login are part of the insert itself."""
+    (number,) = numbers(1)
+    result = desk.apply(desk.plan(orgunit("sd", "/Kelas"), creation("sd", number, ou_path="/Kelas")))
+    assert (result.done, result.parked, result.remaining) == (2, 0, 0)
+    account = desk.account(number)
+    assert account["externalIds"] == [{"type": "custom", "customType": "recon", "value": marker("sd", number)}]
+    assert account["organizations"] == [{"costCenter": str(20_000_000 + number), "primary": True}]
+    assert account["name"]["givenName"] == "Budi"
+    assert account["orgUnitPath"] == "/Kelas"
+    assert account["includeInGlobalAddressList"] is False
+    assert account["changePasswordAtNextLogin"] is True
+    assert account["suspended"] is False
+    assert desk.runs[-1].status() is RunStatus.CLOSED
+
+
+def test_an_update_writes_only_what_differs(desk):
+    """What the step does not name stays as it was."""
+    (number,) = numbers(1)
+    target_id = desk.plant(number, phones=[{"value": "081234567890"}])
+    rename = {"address": f"budi.santoso{number:05}@guru.sd.belajar.id", "listed": False}
+    desk.apply(desk.plan(update("sd", number, target_id, {"domain": "sd.belajar.id", "listed": True}, **rename)))
+    account = desk.account(number)
+    assert account["primaryEmail"] == rename["address"]
+    assert account["includeInGlobalAddressList"] is False
+    assert account["name"]["familyName"] == f"Santoso {number}"
+    assert account["phones"] == [{"value": "081234567890"}]
+
+
+def test_no_password_is_kept_anywhere(desk):
+    """Neither the secrets nor their hashes are in any file of the run."""
+    desk.apply(desk.plan(*(creation("sd", number) for number in numbers(20))))
+    texts = {
+        b64encode(given[start : start + 12], altchars=b"./")
+        for given in desk.randomness.given
+        for start in range(0, len(given), 12)
+    }
+    assert len(texts) > 40
+    content = b"".join(path.read_bytes() for path in desk.state.rglob("*") if path.is_file())
+    assert len(content) > 1_000
+    assert b"$6$" not in content
+    assert [text for text in texts if len(text) == 16 and text[:15] in content] == []
+
+
+FAULTS = {
+    "the answer is lost": [("drop-after", {})],
+    "the request is lost": [("drop-before", {})],
+    "lost three times": [("drop-before", {"times": 2}), ("drop-after", {})],
+    "503 after the effect": [("status-after", {"status": 503})],
+    "503 without effect": [("status", {"status": 503})],
+    "409 after the effect": [("bogus-409-after", {})],
+    "409 without effect": [("status", {"status": 409, "reason": "duplicate"})],
+    "an answer that is no JSON": [("status-after", {"status": 502, "text": "<html>Bad Gateway</html>"})],
+    "the quota is used up": [("status", {"status": 403, "reason": "quotaExceeded", "times": 3})],
+    "too many calls at once": [("status", {"status": 429, "reason": "rateLimitExceeded", "retry_after_seconds": 3})],
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_insert_takes_effect_once_although(desk, fault):
+    """Whatever comes back, the account is there once and the step is done."""
+    people = numbers(3)
+    for kind, script in FAULTS[fault]:
+        desk.emulator.fault("users.insert", kind, **script)
+    result = desk.apply(desk.plan(*(creation("sd", number) for number in people)))
+    assert (result.done, result.parked_reasons, result.findings) == (3, {}, {})
+    for number in people:
+        assert desk.account(number)["primaryEmail"] == f"budi.santoso{number:05}@sd.belajar.id"
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, "the account is not ready"])
+def test_an_update_takes_effect_although(desk, fault):
+    """The same for a change, whose values are absolute."""
+    (number,) = numbers(1)
+    target_id = desk.plant(number)
+    script = [("status", {"status": 412, "reason": "conditionNotMet", "times": 2})]
+    for kind, fields in FAULTS.get(fault, script):
+        desk.emulator.fault("users.update", kind, **fields)
+    result = desk.apply(desk.plan(update("sd", number, target_id, {"suspended": False}, suspended=True)))
+    assert (result.done, result.parked) == (1, 0)
+    assert desk.account(number)["suspended"] is True
+
+
+def test_a_stale_read_is_no_proof_of_absence(desk):
+    """An account that cannot be read for a moment after its insert is not created again."""
+    (number,) = numbers(1)
+    desk.emulator.fault("users.insert", "drop-after")
+    desk.emulator.fault("users.get", "status", status=404, reason="notFound", times=3)
+    assert desk.apply(desk.plan(creation("sd", number))).done == 1
+    assert desk.account(number)["orgUnitPath"] == "/"
+
+
+@pytest.mark.parametrize("foreign_marker", [None, "00" * 16 + ".sd"])
+def test_an_address_of_somebody_else_is_left_alone(desk, foreign_marker):
+    """The step is parked, the other account is as before, and no address is invented."""
+    (number,) = numbers(1)
+    row = creation("sd", number)
+    theirs = [{"type": "custom", "customType": "recon", "value": foreign_marker}] if foreign_marker else []
+    target_id = desk.plant(number, externalIds=theirs, name={"givenName": "Orang", "familyName": "Lain"})
+    result = desk.apply(desk.plan(row))
+    assert result.parked_reasons == {ApplyReason.ADDRESS_FOREIGN: 1}
+    assert marker("sd", number) not in desk.accounts()
+    (theirs,) = [
+        line["account"] for lines in desk.accounts().values() for line in lines if line["account"]["id"] == target_id
+    ]
+    assert theirs["name"]["givenName"] == "Orang"
+
+
+def test_an_account_renamed_in_the_gap_gets_no_second(desk):
+    """The search by marker finds it under its new address, and the run says that it differs."""
+    (number,) = numbers(1)
+    desk.plant(number, primaryEmail=f"lain{number}@sd.belajar.id")
+    desk.emulator.fault("users.insert", "drop-before")
+    result = desk.apply(desk.plan(creation("sd", number)))
+    assert (result.done, result.findings) == (1, {ApplyReason.FIELDS_DIFFER: 1})
+    assert desk.account(number)["primaryEmail"] == f"lain{number}@sd.belajar.id"
+
+
+def test_a_change_by_others_is_not_overwritten(desk):
+    """An ambiguous update whose account has neither the old nor the new value is parked as drift."""
+    (number,) = numbers(1)
+    target_id = desk.plant(number, name={"givenName": "Ubah", "familyName": "Sendiri"})
+    desk.emulator.fault("users.update", "drop-before")
+    before = {"given_name": "Budi", "family_name": "Santoso"}
+    step = update("sd", number, target_id, before, given_name="Budiman", family_name="Santoso")
+    assert desk.apply(desk.plan(step)).parked_reasons == {ApplyReason.DRIFT: 1}
+    assert desk.account(number)["name"]["givenName"] == "Ubah"
+
+
+def test_an_account_without_our_marker_is_not_ours(desk):
+    """An ambiguous update of an account that lost its marker is parked, not sent again."""
+    (number,) = numbers(1)
+    target_id = desk.plant(number, externalIds=[])
+    desk.emulator.fault("users.update", "drop-before")
+    step = update("sd", number, target_id, {"suspended": False}, suspended=True)
+    assert desk.apply(desk.plan(step)).parked_reasons == {ApplyReason.ACCOUNT_FOREIGN: 1}
+
+
+def test_a_refused_step_is_parked_with_the_directorys_word(desk):
+    """A unit that does not exist is a 400: the step is parked after one sending, its neighbour is done."""
+    bad, good = numbers(2)
+    result = desk.apply(desk.plan(creation("sd", bad, ou_path="/Tidak/Ada"), creation("sd", good)))
+    assert (result.done, result.parked) == (1, 1)
+    (reason,) = result.parked_reasons
+    assert reason.startswith("rejected-")
+    assert marker("sd", bad) not in desk.accounts()
+
+
+def test_attempts_are_bounded(desk):
+    """A step that never works is sent as often as the settings allow, then parked; nothing is there."""
+    (number,) = numbers(1)
+    desk.emulator.fault("users.insert", "drop-before", times=None)
+    result = desk.apply(desk.plan(creation("sd", number)), attempts=4)
+    assert result.parked_reasons == {ApplyReason.ATTEMPTS_USED_UP: 1}
+    assert desk.emulator.stats()["faults"][0]["used"] == 4
+    assert marker("sd", number) not in desk.accounts()
+
+
+def test_throttled_replies_use_no_attempt_up(desk):
+    """One attempt is enough for a step that waits for its quota."""
+    (number,) = numbers(1)
+    desk.emulator.fault("users.insert", "status", status=403, reason="userRateLimitExceeded", times=5)
+    assert desk.apply(desk.plan(creation("sd", number)), attempts=1).done == 1
+
+
+def test_units_are_made_parents_first_and_once(desk):
+    """A 401 after the effect, a lost answer, a unit somebody made meanwhile: each path is there once."""
+    (number,) = numbers(1)
+    paths = [f"/Kota {number}", f"/Kota {number}/Sekolah", f"/Kota {number}/Sekolah/Siswa"]
+    desk.emulator.fault("orgunits.insert", "status-after", status=401, reason="authError")
+    desk.emulator.fault("orgunits.insert", "drop-after")
+    plan = desk.plan(*(orgunit("sd", path) for path in paths), creation("sd", number, ou_path=paths[-1]))
+    assert desk.apply(plan).done == 4
+    assert desk.account(number)["orgUnitPath"] == paths[-1]
+    assert desk.apply(desk.plan(*(orgunit("sd", path) for path in paths))).done == 3
+
+
+def test_held_steps_are_never_run(desk):
+    """They are counted, and the run closes without them."""
+    held, free = numbers(2)
+    target_id = desk.plant(held)
+    suspend = update("sd", held, target_id, {"suspended": False}, suspended=True) | {
+        "held_by": "suspensions_per_tenant"
+    }
+    result = desk.apply(desk.plan(suspend, creation("sd", free)))
+    assert (result.done, result.held, result.remaining) == (1, 1, 0)
+    assert desk.account(held)["suspended"] is False
+    assert suspended_by_us(desk.state).is_empty()
+    assert read_ledger(desk.state)["user_id"].to_list() == [f"budi.santoso{free:05}"]
+
+
+def test_suspensions_are_remembered_when_the_run_closes(desk):
+    """Those that were carried out, so that a later run may lift them."""
+    done, gone = numbers(2)
+    steps = [
+        update("sd", number, target_id, {"suspended": False}, suspended=True)
+        for number, target_id in ((done, desk.plant(done)), (gone, "100000000000000000000"))
+    ]
+    result = desk.apply(desk.plan(*steps), attempts=2)
+    assert (result.done, result.parked_reasons) == (1, {ApplyReason.ATTEMPTS_USED_UP: 1})
+    assert suspended_by_us(desk.state)["account_key"].to_list() == [steps[0]["account_key"]]
+
+
+def test_the_window_is_never_exceeded(desk):
+    """Neither calls under way nor open intents of a tenant are ever more than the settings' in_flight."""
+    reports: list[Progress] = []
+    desk.apply(desk.plan(*(creation("smp", n) for n in numbers(120))), watch=reports.append, in_flight=5)
+    assert max(intents_at_once(desk.runs[-1])) == 5
+    assert reports[-1] == Progress("smp", done=120, parked=0, held=0, total=120)
+
+
+def intents_at_once(run: RunFolder) -> list[int]:
+    """How many intents were open after each row of the journal."""
+    with Journal.open(run.journal, clock=CLOCK) as journal:
+        states = [row[3] for row in journal._rows()]
+    return list(itertools.accumulate(1 if state == "intent" else -1 for state in states))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"endpoint_class": "google"}, "another endpoint"),
+        ({"customer_ids": {"sd": "C0other", "smp": "C0other"}}, "another customer"),
+    ],
+)
+def test_a_plan_of_another_world_is_refused_before_the_first_write(desk, change, message):
+    """The customer id is the server's own word, not the settings'."""
+    before = desk.applied()
+    rows = [creation("sd", number) for number in numbers(2)]
+    plan = plan_of(rows, **({"customer_ids": desk.customer_ids} | change))
+    with pytest.raises(PlanError, match=message):
+        desk.apply(plan)
+    assert desk.applied() == before
+    assert not desk.runs[-1].journal.exists()
+    assert desk.runs[-1].status() is RunStatus.PLANNED
+
+
+def test_a_tenant_without_settings_is_refused(desk):
+    """Before anything is written anywhere."""
+    plan = desk.plan(creation("sd", numbers(1)[0]), creation("sma", 1))
+    with pytest.raises(PlanError, match="a tenant the settings do not name: sma"):
+        desk.apply(plan)
+
+
+def test_another_plan_does_not_go_on_with_a_run(desk):
+    """A journal knows the digest of its plan."""
+    first, second = (desk.plan(creation("sd", number)) for number in numbers(2))
+    run = desk.new_run()
+    Journal.create(run.journal, {"plan_digest": first.digest}, steps=1, clock=CLOCK).close()
+    with pytest.raises(PlanError, match="journal belongs to another plan"):
+        desk.apply(second, run)
+
+
+def test_a_closed_run_is_over(desk):
+    """Applying it again is refused and writes nothing."""
+    plan = desk.plan(creation("sd", numbers(1)[0]))
+    desk.apply(plan)
+    before = desk.applied()
+    with pytest.raises(PlanError, match="run is closed"):
+        desk.apply(plan, desk.runs[-1])
+    assert desk.applied() == before
+
+
+def test_another_version_does_not_go_on_with_an_open_intent(desk):
+    """What was sent is known by its fingerprint; a version that would send something else stops before it reads or writes."""
+    plan = desk.plan(creation("sd", numbers(1)[0]))
+    run = desk.new_run()
+    with Journal.create(run.journal, {"plan_digest": plan.digest}, steps=1, clock=CLOCK) as journal:
+        journal.commit([Event(0, 1, EventState.INTENT, fingerprint="0" * 32)])
+    before = desk.applied()
+    with pytest.raises(PlanError, match="another request than the journal says"):
+        desk.apply(plan, run)
+    assert desk.applied() == before
+
+
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(desk):
+    """Ctrl-C again and again: each stop is clean, and the directory is the same in the end."""
+    people = numbers(150)
+    plan = desk.plan(*(creation("sd", number) for number in people))
+    run, stops, last = desk.new_run(), 0, 0
+    while run.status() is not RunStatus.CLOSED:
+        alarm = itertools.count(1)
+
+        def interrupt(_progress: Progress, alarm=alarm) -> None:
+            if next(alarm) == 4:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        try:
+            desk.apply(plan, run, watch=interrupt)
+        except KeyboardInterrupt:
+            stops += 1
+            with desk.journal(run) as journal:
+                assert journal.open_intents() == {}
+                assert journal.settled_count > last
+                last = journal.settled_count
+    assert stops > 3
+    desk.apply(desk.plan(*(creation("smp", number) for number in people)))
+    assert desk.attributes(people, "sd") == desk.attributes(people, "smp")
+
+
+def test_a_refused_token_stops_all_tenants_cleanly(desk):
+    """What came back is committed, what was not sent is untouched, and the same call goes on later."""
+    people = numbers(60)
+    plan = desk.plan(*(creation(tenant, number) for tenant in TENANTS for number in people))
+    desk.emulator.fault("users.insert", "status", status=401, reason="authError", times=None, after=40)
+    run = desk.new_run()
+    with pytest.raises(DirectoryError, match="does not take our token"):
+        desk.apply(plan, run)
+    assert run.status() is RunStatus.APPLYING
+    with desk.journal(run) as journal:
+        assert 40 - 16 <= journal.settled_count <= 40
+        assert len(journal.open_intents()) <= 16
+    desk.emulator.clear_faults()
+    result = desk.apply(plan, run)
+    assert (result.done, result.parked) == (120, 0)
+    assert desk.attributes(people, "sd") == desk.attributes(people, "smp")
+
+
+def test_an_abandoned_run_keeps_its_addresses(desk):
+    """It is over; what it did stands, and its addresses stay with their owners."""
+    people = numbers(30)
+    plan = desk.plan(*(creation("sd", number) for number in people))
+    desk.emulator.fault("users.insert", "status", status=401, reason="authError", times=None, after=5)
+    run = desk.new_run()
+    with pytest.raises(DirectoryError):
+        desk.apply(plan, run)
+    with StateLock(desk.state, purpose="test") as lock:
+        abandon_run(lock, run, plan, CLOCK)
+    assert run.status() is RunStatus.ABANDONED
+    assert read_ledger(desk.state).height == 30
+    with pytest.raises(PlanError, match="run is abandoned"):
+        desk.apply(plan, run)
+
+
+def test_a_run_with_a_damaged_journal_can_be_abandoned(desk):
+    """Applying says what to do, and doing it works."""
+    plan = desk.plan(creation("sd", numbers(1)[0]))
+    run = desk.new_run()
+    Journal.create(run.journal, {"plan_digest": plan.digest}, steps=1, clock=CLOCK).close()
+    run.journal.write_bytes(run.journal.read_bytes()[:4_096])
+    with pytest.raises(PlanError, match="journal is damaged") as refused:
+        desk.apply(plan, run)
+    assert refused.value.hint.startswith("abandon this run")
+    with StateLock(desk.state, purpose="test") as lock:
+        abandon_run(lock, run, plan, CLOCK)
+    assert run.status() is RunStatus.ABANDONED
+
+
+def test_an_empty_plan_closes_at_once(desk):
+    """A plan of no-ops asks the directory nothing."""
+    assert desk.apply(desk.plan()).tenants == ()
+    assert desk.runs[-1].status() is RunStatus.CLOSED
+
+
+METHODS = {
+    "users.insert": ["drop-before", "drop-after", "status", "status-after", "bogus-409-after"],
+    "users.update": ["drop-before", "drop-after", "status", "status-after", "bogus-409-after"],
+    "users.get": ["drop-before", "status"],
+    "users.list": ["drop-before", "status"],
+}
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    script=st.lists(
+        st.sampled_from([(method, kind) for method, kinds in METHODS.items() for kind in kinds]).flatmap(
+            lambda pair: st.tuples(st.just(pair[0]), st.just(pair[1]), st.integers(0, 12), st.integers(1, 3))
+        ),
+        max_size=8,
+    )
+)
+def test_whatever_the_faults_each_step_is_done_once(emulator, tmp_path_factory, script):
+    """Any few faults at any calls: every account is there once, every change is made, and the run says so."""
+    desk = Desk(emulator, tmp_path_factory.mktemp("faults") / "state")
+    created, changed = numbers(6), numbers(3)
+    rows = [creation("sd", number) for number in created]
+    rows += [update("sd", n, desk.plant(n), {"suspended": False}, suspended=True) for n in changed]
+    for method, kind, after, times in script:
+        emulator.fault(method, kind, after=after, times=times)
+    try:
+        result = desk.apply(desk.plan(*rows), attempts=100)
+    finally:
+        emulator.clear_faults()
+    assert (result.done, result.parked_reasons, result.remaining) == (9, {}, 0)
+    there = desk.accounts()
+    assert [(len(there[marker("sd", n)]), there[marker("sd", n)][0]["inserts"]) for n in created] == [(1, 1)] * 6
+    assert [there[marker("sd", n)][0]["account"]["suspended"] for n in changed] == [True] * 3
+
+
+def test_counts_add_up(desk):
+    """Done, parked, held and remaining are all steps, by tenant."""
+    people = numbers(8)
+    rows = [creation("sd", number) for number in people[:5]] + [creation("smp", number) for number in people[5:]]
+    rows[1]["held_by"] = "suspensions_per_kabkota"
+    rows[2]["ou_path"] = "/Tidak/Ada"
+    plan = desk.plan(*rows)
+    result = desk.apply(plan)
+    counted = {tenant.tenant: (tenant.done, tenant.parked, tenant.held, tenant.remaining) for tenant in result.tenants}
+    assert counted == {"sd": (3, 1, 1, 0), "smp": (3, 0, 0, 0)}
+    by_tenant = Counter(plan.steps.select(pl.col("tenant")).to_series().to_list())
+    assert {tenant: sum(counts) for tenant, counts in counted.items()} == by_tenant

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +12,11 @@ from hypothesis import strategies as st
 
 from belajarid_recon.emulator.accounts import checked_local_part
 from belajarid_recon.emulator.discovery import load_discovery
+from belajarid_recon.emulator.faults import KINDS
 from belajarid_recon.emulator.index import Index
 from belajarid_recon.emulator.pages import LIFE_SECONDS, PageTokens
 from belajarid_recon.emulator.replies import ApiError
+from belajarid_recon.emulator.settings import EmulatorSettings
 from belajarid_recon.emulator.users import AccountIds
 
 JSON = st.recursive(
@@ -21,6 +25,13 @@ JSON = st.recursive(
     max_leaves=12,
 )
 USER = load_discovery().schema("User")["properties"]
+
+
+def test_the_page_names_what_there_is() -> None:
+    """Every kind of fault and every start setting is on the emulator's page."""
+    page = (Path(__file__).parent.parent / "docs" / "emulator.md").read_text(encoding="utf-8")
+    names = [*KINDS, *(field.name for field in fields(EmulatorSettings))]
+    assert [name for name in names if name not in page] == []
 
 
 @given(seed=st.integers(0, 2**31), number=st.integers(0, 2**52))

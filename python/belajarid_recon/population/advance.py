@@ -13,7 +13,7 @@ import orjson
 import polars as pl
 
 from belajarid_recon.errors import InputError, SettingsError
-from belajarid_recon.population.block import Block, World
+from belajarid_recon.population.block import Block, World, each_block
 from belajarid_recon.population.calendar import SchoolCalendar
 from belajarid_recon.population.names import build_model, read_numbers, read_shipped
 from belajarid_recon.population.pupil_week import advance_pupils, plant_exits
@@ -69,11 +69,24 @@ def advance_population(request: AdvanceRequest) -> Summary:
     writer = PopulationWriter(request.out, world.blocks)
     _copy_unchanged(request, document, writer)
     events: dict[str, int] = {}
-    for number in range(world.blocks):
+
+    blocks_done = 0
+
+    def work(number: int) -> dict[str, int]:
         block = _make_block(world, schools, number, Draws(seed, f"{day.isoformat()}/block/{number}"))
-        _write_week(request, writer, _read_week(request.source, block, day), events)
+        week = _read_week(request.source, block, day)
+        _write_week(request, writer, week)
+        return week.events
+
+    def done(happened: dict[str, int]) -> None:
+        nonlocal blocks_done
+        blocks_done += 1
+        for event, count in happened.items():
+            events[event] = events.get(event, 0) + count
         if request.progress is not None:
-            request.progress(number + 1, world.blocks)
+            request.progress(blocks_done, world.blocks)
+
+    each_block(world.blocks, work, done)
     people = int(document["people"]) + events.get("entered", 0) + events.get("staff_entered", 0)
     summary = Summary(
         request.out, people, seed, day, world.calendar.semester, writer.rows, dict(sorted(events.items()))
@@ -165,7 +178,7 @@ def _make_world(source: Path, seed: int, day: date, blocks: int) -> World:
         model=build_model(Draws(seed, f"names/{day.isoformat()}"), tuple(provinces.to_list()), _TAIL_WORDS),
         calendar=SchoolCalendar(day),
         dirt=read_numbers("dirt"),
-        nik_regions=read_shipped("regions")["nik_region"].unique().sort(),
+        nik_regions=read_shipped("regions")["nik_region"].cast(pl.Int64).unique().sort(),
         blocks=blocks,
     )
 
@@ -206,7 +219,7 @@ def _read_week(source: Path, block: Block, day: date) -> BlockWeek:
     return BlockWeek(block, tables, truth, read_numbers("drift"), day, day.toordinal() // 7)
 
 
-def _write_week(request: AdvanceRequest, writer: PopulationWriter, week: BlockWeek, events: dict[str, int]) -> None:
+def _write_week(request: AdvanceRequest, writer: PopulationWriter, week: BlockWeek) -> None:
     advance_pupils(week)
     advance_staff(week)
     if request.plant is not None:
@@ -215,5 +228,3 @@ def _write_week(request: AdvanceRequest, writer: PopulationWriter, week: BlockWe
         if table not in _UNCHANGED:
             writer.write(table, rows, week.block.number)
     writer.write(TRUTH, week.truth, week.block.number)
-    for event, count in week.events.items():
-        events[event] = events.get(event, 0) + count

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from belajarid_recon.population.block import VILLAGES, Block, World
+from belajarid_recon.population.block import VILLAGES, Block, World, each_block
 from belajarid_recon.population.calendar import SchoolCalendar
 from belajarid_recon.population.names import build_model, read_numbers, read_shipped
 from belajarid_recon.population.places import Places, load_places, regions_table, village_code
@@ -46,7 +46,7 @@ class CreateRequest:
 
 
 def create_population(request: CreateRequest) -> Summary:
-    """Create the population; the same request gives the same bytes. Memory is that of one block, whatever the size.
+    """Create the population; the same request gives the same bytes. Memory is that of two blocks, whatever the size.
 
     Raises SettingsError for a region that is unknown or cannot hold that many people, InputError for an unreadable
     list or an occupied folder.
@@ -59,11 +59,18 @@ def create_population(request: CreateRequest) -> Summary:
     writer = PopulationWriter(request.out, sizing.blocks)
     writer.write("mst_wilayah", regions_table(places, VILLAGES), None)
     made = 0
-    for number in range(sizing.blocks):
+
+    def work(number: int) -> int:
         rows = schools.filter(pl.col("block") == number).with_columns(school=pl.int_range(pl.len(), dtype=pl.UInt32))
-        made += _write_block(writer, Block(world, number, rows, Draws(request.seed, f"block/{number}")))
+        return _write_block(writer, Block(world, number, rows, Draws(request.seed, f"block/{number}")))
+
+    def done(people: int) -> None:
+        nonlocal made
+        made += people
         if request.progress is not None:
             request.progress(made, request.people)
+
+    each_block(sizing.blocks, work, done)
     calendar = world.calendar
     summary = Summary(request.out, made, request.seed, calendar.day, calendar.semester, writer.rows)
     writer.finish(summary)
@@ -73,12 +80,12 @@ def create_population(request: CreateRequest) -> Summary:
 def _make_world(request: CreateRequest, places: Places, sizing: Sizing) -> World:
     """Build what all blocks share; the tail vocabulary grows with the population up to a bound."""
     provinces = tuple(places.regions["kode_prov"].unique().sort().to_list())
-    tail_words = min(max(_TAIL_WORDS_MIN, 1 << (request.people // 8).bit_length()), _TAIL_WORDS_MAX)
+    tail_words = min(max(_TAIL_WORDS_MIN, 1 << (request.people // 16).bit_length()), _TAIL_WORDS_MAX)
     return World(
         model=build_model(Draws(request.seed, "names"), provinces, tail_words),
         calendar=SchoolCalendar(request.day),
         dirt=read_numbers("dirt"),
-        nik_regions=read_shipped("regions")["nik_region"].unique().sort(),
+        nik_regions=read_shipped("regions")["nik_region"].cast(pl.Int64).unique().sort(),
         blocks=sizing.blocks,
     )
 

@@ -45,14 +45,11 @@ def read_numbers(name: str) -> dict[str, Any]:
 class NameModel:
     """Tokens and pools, built once a population.
 
-    `text` is the token table; `base_first` and `base_last` number the folded first and last word of each token (the
-    words a user ID is made of); `slots` is all pools one after the other. Pool number = ((style * 2 + sex) * 4 +
-    position); `styles` maps (generation, province) to 256 style slots each.
+    `text` is the token table; `slots` is all pools one after the other. Pool number = ((style * 2 + sex) * 4 + position);
+    `styles` maps (generation, province) to 256 style slots each.
     """
 
     text: pl.Series
-    base_first: pl.Series
-    base_last: pl.Series
     slots: pl.Series
     styles: pl.Series
     provinces: tuple[str, ...]
@@ -77,12 +74,9 @@ def build_model(draws: Draws, provinces: tuple[str, ...], tail_words: int) -> Na
     known = _known_tokens()
     tail = pl.concat([_tail(draws, sex, place, tail_words) for sex in SEXES for place in ("F", "L")])
     text = pl.concat([known["text"], tail])
-    bases = _fold_bases(text)
     styles, pools = _pools(known, provinces, numbers)
     return NameModel(
         text=text,
-        base_first=bases["first"],
-        base_last=bases["last"],
         slots=pl.concat(pools),
         styles=styles,
         provinces=provinces,
@@ -147,13 +141,16 @@ def spell(model: NameModel, tokens: tuple[str, ...] = ("t1", "t2", "t3", "t4", "
     return pl.concat_str(words, separator=" ", ignore_nulls=True)
 
 
-def base_numbers(model: NameModel) -> pl.Expr:
-    """One number for the pair (first word, last word), equal exactly when the user-ID base is; a single word pairs with nothing."""
-    first = pl.lit(model.base_first).gather(pl.col("t1")).cast(pl.UInt64)
-    own_last = pl.lit(model.base_last).gather(pl.col("t1"))
-    alone = pl.when(own_last != pl.lit(model.base_first).gather(pl.col("t1"))).then(own_last + 1).otherwise(0)
-    last = pl.when(pl.col("t5").is_null()).then(alone).otherwise(pl.lit(model.base_last).gather(pl.col("t5")) + 1)
-    return first * u64(1 << 32) + last.cast(pl.UInt64)
+def base_numbers(bases: pl.DataFrame) -> pl.Expr:
+    """One number for the pair (first word, last word) of a row's tokens, equal exactly when the user-ID base is.
+
+    `bases` is what `fold_bases` made; a single word pairs with nothing.
+    """
+    first, last = pl.lit(bases["first"]), pl.lit(bases["last"])
+    own = last.gather(pl.col("t1"))
+    alone = pl.when(own != first.gather(pl.col("t1"))).then(own + 1).otherwise(0)
+    second = pl.when(pl.col("t5").is_null()).then(alone).otherwise(last.gather(pl.col("t5")) + 1)
+    return first.gather(pl.col("t1")).cast(pl.UInt64) * u64(1 << 32) + second.cast(pl.UInt64)
 
 
 def _known_tokens() -> pl.DataFrame:
@@ -257,7 +254,9 @@ def _pattern_weights(style: str, numbers: dict[str, Any]) -> pl.DataFrame:
     patterns = read_shipped("name_patterns").with_columns(key=pl.col("token").str.to_lowercase())
     parts = []
     for position in POSITIONS:
-        wanted = pl.DataFrame([source.split("/") for source in rule[_borrowed(position)]], schema=["group", "slot"], orient="row")
+        wanted = pl.DataFrame(
+            [source.split("/") for source in rule[_borrowed(position)]], schema=["group", "slot"], orient="row"
+        )
         tail = float(rule["tail"][_borrowed(position)])
         for sex in SEXES:
             rows = patterns.filter(pl.col("sex").is_in([sex, "*"])).join(wanted, on=["group", "slot"], how="semi")
@@ -332,7 +331,7 @@ def _letter_states(ngrams: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
     return edges.select("letter", "target"), slots
 
 
-def _fold_bases(text: pl.Series) -> pl.DataFrame:
+def fold_bases(text: pl.Series) -> pl.DataFrame:
     """Number the folded (a-z) first and last word of each token; both columns share one numbering."""
     folded = text.str.to_lowercase().str.replace_all("[^a-z ]", "").str.strip_chars()
     words = (

@@ -29,50 +29,59 @@ def roll_name_dirt(draws: Draws, stream: str, shares: dict[str, float]) -> list[
 
 
 def soil_names(people: pl.DataFrame, draws: Draws, stream: str) -> pl.DataFrame:
-    """Rewrite `nama` where a dirt column says so; `other` (another full name) lengthens the very long ones. Row order stays."""
-    rare = people.filter(pl.any_horizontal(RARE_KINDS)).select("row", "nama", "other", *RARE_KINDS)
-    title = draws.below(f"{stream}/title", 2 * len(_SUFFIXES))
-    suffix = pl.col("nama") + pl.lit(_SUFFIXES).gather((title % len(_SUFFIXES)).cast(pl.UInt32))
-    prefix = pl.lit(_PREFIXES).gather((title % len(_PREFIXES)).cast(pl.UInt32)) + pl.col("nama")
-    accented = pl.col("nama")
-    for plain, marked in reversed(_ACCENTS):
-        accented = (
-            pl.when(pl.col("nama").str.contains(plain, literal=True))
-            .then(pl.col("nama").str.replace(plain, marked, literal=True))
-            .otherwise(accented)
-        )
-    long = (
-        pl.concat_str(["nama", "other", "other", "nama", "other", "nama", "nama"], separator=" ")
-        .str.slice(0, 75)
-        .str.strip_chars()
+    """Rewrite `nama` where a dirt column says so; `other` (another full name) lengthens the very long ones.
+
+    Row order stays. All but plain upper case is done on the few rows it concerns.
+    """
+    kinds = [*RARE_KINDS, "lower_case", "double_blank"]
+    chosen = people.filter(pl.any_horizontal(kinds)).select("row", "nama", "other", "upper_case", *kinds)
+    rewritten = chosen.with_columns(nama=_rare_name(draws, stream)).with_columns(nama=_cased())
+    name = pl.col("nama")
+    blank = pl.when(name.str.contains(" ", literal=True)).then(name.str.replace(" ", "  ", literal=True))
+    rewritten = rewritten.select(
+        "row", soiled=pl.when("double_blank").then(blank.otherwise(name + " ")).otherwise(name)
     )
-    rewritten = rare.select(
-        "row",
-        soiled=pl.when("apostrophe")
-        .then(pl.concat_str([pl.col("nama").str.slice(0, 2), pl.lit("'"), pl.col("nama").str.slice(2)]))
+    joined = people.join(rewritten, on="row", how="left", maintain_order="left")
+    upper = pl.when("upper_case").then(name.str.to_uppercase()).otherwise(name)
+    return joined.with_columns(nama=pl.coalesce("soiled", upper)).drop("soiled", "other")
+
+
+def _rare_name(draws: Draws, stream: str) -> pl.Expr:
+    """The name with its rare kind of dirt, if it has one."""
+    name = pl.col("nama")
+    title = draws.below(f"{stream}/title", 2 * len(_SUFFIXES))
+    suffix = name + pl.lit(_SUFFIXES).gather((title % len(_SUFFIXES)).cast(pl.UInt32))
+    prefix = pl.lit(_PREFIXES).gather((title % len(_PREFIXES)).cast(pl.UInt32)) + name
+    accented = name
+    for plain, marked in reversed(_ACCENTS):
+        swapped = name.str.replace(plain, marked, literal=True)
+        accented = pl.when(name.str.contains(plain, literal=True)).then(swapped).otherwise(accented)
+    words = ["nama", "other", "other", "nama", "other", "nama", "nama"]
+    long = pl.concat_str(words, separator=" ").str.slice(0, 75).str.strip_chars()
+    apostrophe = pl.concat_str([name.str.slice(0, 2), pl.lit("'"), name.str.slice(2)])
+    titled = pl.when(title < len(_SUFFIXES)).then(suffix).otherwise(prefix)
+    return (
+        pl.when("apostrophe")
+        .then(apostrophe)
         .when("diacritic")
         .then(accented)
         .when("long_name")
         .then(long)
-        .when(title < len(_SUFFIXES))
-        .then(suffix)
-        .otherwise(prefix),
+        .when("title_in_name")
+        .then(titled)
+        .otherwise(name)
     )
-    joined = people.join(rewritten, on="row", how="left", maintain_order="left")
-    name = pl.coalesce("soiled", "nama")
-    name = (
+
+
+def _cased() -> pl.Expr:
+    name = pl.col("nama")
+    return (
         pl.when("upper_case")
         .then(name.str.to_uppercase())
         .when("lower_case")
         .then(name.str.to_lowercase())
         .otherwise(name)
     )
-    blank = (
-        pl.when(name.str.contains(" ", literal=True))
-        .then(name.str.replace(" ", "  ", literal=True))
-        .otherwise(name + " ")
-    )
-    return joined.with_columns(nama=pl.when("double_blank").then(blank).otherwise(name)).drop("soiled", "other")
 
 
 def dirt_words(kinds: list[str]) -> pl.Expr:

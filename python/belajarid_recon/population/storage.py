@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from threading import Lock
 
 import orjson
 import polars as pl
@@ -38,12 +39,16 @@ class Summary:
 
 @dataclass(slots=True)
 class PopulationWriter:
-    """Writes tables block by block and counts their rows. Parts are named alike in every table: part k is block k."""
+    """Writes tables block by block, from any thread, and counts their rows.
+
+    Parts are named alike in every table: part k is block k.
+    """
 
     out: Path
     blocks: int
     rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(EXTRACT, 0))
     files: dict[str, list[str]] = field(default_factory=lambda: {table: [] for table in EXTRACT})
+    _counting: Lock = field(default_factory=Lock)
 
     def write(self, table: str, rows: pl.DataFrame, block: int | None) -> None:
         """Write one table of one block; `block` None is a table that is made once."""
@@ -51,8 +56,9 @@ class PopulationWriter:
         columns = list(EXTRACT[table]) if table in EXTRACT else list(TRUTH_COLUMNS)
         columns += [name for name in rows.columns if name not in columns]
         if table in EXTRACT:
-            self.rows[table] += rows.height
-            self.files[table].append(name)
+            with self._counting:
+                self.rows[table] += rows.height
+                self.files[table].append(name)
         else:
             name = f"{TRUTH}/truth.parquet" if self.blocks == 1 else name
         path = self.out / name

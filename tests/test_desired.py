@@ -340,6 +340,35 @@ def test_a_damaged_row_neither_suspends_nor_demotes(world, tmp_path):
     assert worked.verdict("Left, Row Repeated") == [("sd", "leaver", None, "left-graduated")]
 
 
+@pytest.mark.parametrize("damage", ["expiry", "kind", "school", "user", "two-users", "repeated"])
+def test_a_damaged_role_does_not_demote_an_operator(world, tmp_path, damage):
+    """A teacher whose operator's role cannot be read keeps the account that is there; a repeated row says nothing new."""
+    school = world.school(5)
+    teacher = world.staff("Teacher And Operator", school)
+    world.operator("Teacher And Operator", school, ptk=teacher)
+    world.staff("Teacher", school)
+    user, role = world.tables["pengguna"][-1], world.tables["role_pengguna"][-1]
+    if damage == "user":
+        user["aktif"] = None
+    elif damage == "two-users":
+        world.tables["pengguna"].append(user | {"nama": "Other"})
+    elif damage == "repeated":
+        world.tables["role_pengguna"].append(role | {})
+    elif damage == "kind":
+        role["peran_id"] = None
+    elif damage == "school":
+        role["sekolah_id"] = world.new_id()
+    folder = world.write(tmp_path / "extract")
+    if damage == "expiry":
+        world.frame("role_pengguna").with_columns(tgl_kadaluwarsa=pl.lit("soon")).write_parquet(
+            folder / "role_pengguna.parquet"
+        )
+    worked = work(folder, tmp_path / "cut", parts=2)
+    admin, held = ("sd", "active", "admin", "operator-eligible"), ("sd", "ineligible", None, "rows-set-aside")
+    assert worked.verdict("Teacher And Operator") == [admin if damage == "repeated" else held]
+    assert worked.verdict("Teacher") == [("sd", "active", "guru", "educator-eligible")]
+
+
 def test_people_who_may_be_one_get_no_step_until_somebody_decides(world, tmp_path):
     """Neither a second account nor a suspension, in no jenjang."""
     sd, smp = world.school(5), world.school(6)

@@ -6,7 +6,7 @@ import polars as pl
 
 from belajarid_recon.desired.reasons import ReasonCode
 from belajarid_recon.schemas import PersonKind, Standing
-from belajarid_recon.sources.parts import TableCounts
+from belajarid_recon.sources.tables import TableCounts
 
 VERDICTS = pl.Schema({"person_kind": pl.String, "standing": pl.String, "reason": pl.String, "people": pl.Int64})
 

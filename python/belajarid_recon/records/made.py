@@ -18,9 +18,9 @@ from belajarid_recon.records.staff import StaffRows, staff_duties
 from belajarid_recon.schemas import DUTY, QUARANTINE, PersonKind
 from belajarid_recon.secrets import Secret
 from belajarid_recon.sources.columns import fault
-from belajarid_recon.sources.parts import PartTables, TableCounts, repeated_rows
+from belajarid_recon.sources.parts import PartTables
 from belajarid_recon.sources.reasons import QuarantineReason
-from belajarid_recon.sources.tables import Table
+from belajarid_recon.sources.tables import Table, TableCounts, repeated_rows
 
 DUTY_TABLES = ("registrasi_peserta_didik", "ptk_terdaftar", "tugas_tambahan", "role_pengguna")
 """Tables whose rows give or end duties."""
@@ -59,7 +59,7 @@ def make_records(part: PartTables, reference: Reference, period: Period, *, evid
         operators=judged["role_pengguna"].frame.filter(~pl.col("soft_delete")),
     )
     clear = _with_schools(pl.concat([registered, staff_duties(rows, reference, period)]), reference, people)
-    duties = pl.concat([clear, _unclear(clear, judged)])
+    duties = pl.concat([clear, _unclear(clear, judged, part.lost_operators)])
     there = duties.filter(pl.col("exit_code").is_null() & pl.col("current")).select("person_id")
     counts = {name: _counts(name, table, people) for name, table in judged.items()}
     read = {name: table.read for name, table in part.tables.items()} | {"role_pengguna": part.operators.read}
@@ -126,6 +126,8 @@ def _judge_operators(table: Table, staff: pl.Series, everybody: pl.Series, refer
         .then(fault("ptk_id", QuarantineReason.PERSON_UNKNOWN))
         .when(~is_ptk & in_series("_person", everybody))
         .then(fault("pengguna_id", QuarantineReason.PERSON_ID_SHARED))
+        .when(pl.col("aktif").is_null() | pl.col("soft_delete").is_null())
+        .then(fault("aktif", QuarantineReason.VALUE_MISSING))
         .when(school.is_null())
         .then(fault("sekolah_id", QuarantineReason.VALUE_MISSING))
         .when(~in_series("sekolah_id", reference.schools["sekolah_id"]))
@@ -148,14 +150,15 @@ def _with_schools(bare: pl.DataFrame, reference: Reference, people: pl.DataFrame
     )
 
 
-def _unclear(duties: pl.DataFrame, judged: dict[str, Table]) -> pl.DataFrame:
+def _unclear(duties: pl.DataFrame, judged: dict[str, Table], lost_operators: pl.Series) -> pl.DataFrame:
     """A duty `unclear` in every jenjang of a person one of whose rows about duties was set aside, for more than a repetition.
 
     What the lost row said is not known: without this, a damaged row of a new school would make a leaver of somebody who moved,
     and a damaged duty of head would demote the head.
     """
     telling = [judged[name].aside for name in DUTY_TABLES]
-    lost = pl.concat(telling).filter(pl.col("reason") != QuarantineReason.ROW_REPEATED.value).select("_person").unique()
+    contrary = pl.concat(telling).filter(pl.col("reason") != QuarantineReason.ROW_REPEATED.value)
+    lost = pl.concat([contrary.select("_person"), lost_operators.to_frame("_person")]).unique()
     return (
         duties.join(lost, left_on="person_id", right_on="_person", how="semi")
         .sort("person_id", "jenjang", "npsn", "sekolah_id")

@@ -8,9 +8,8 @@ from belajarid_recon.records.judging import in_series, judge
 from belajarid_recon.schemas import PERSON, PersonKind
 from belajarid_recon.sources import identifiers, names
 from belajarid_recon.sources.columns import fault
-from belajarid_recon.sources.parts import repeated_rows
 from belajarid_recon.sources.reasons import QuarantineReason
-from belajarid_recon.sources.tables import Table
+from belajarid_recon.sources.tables import Table, repeated_rows
 
 
 def judge_people(table: Table, other_ids: pl.Series) -> Table:

@@ -11,9 +11,9 @@ from belajarid_recon.regulations import domains, duties
 from belajarid_recon.schemas import QUARANTINE
 from belajarid_recon.sources import identifiers
 from belajarid_recon.sources.columns import fault
-from belajarid_recon.sources.parts import Broadcast, TableCounts, repeated_rows
+from belajarid_recon.sources.parts import Broadcast
 from belajarid_recon.sources.reasons import QuarantineReason
-from belajarid_recon.sources.tables import Table
+from belajarid_recon.sources.tables import Table, TableCounts, repeated_rows
 
 _LEVEL_PROVINCE, _LEVEL_KABKOTA = 1, 2
 _LEVELS_BELOW = 2  # kecamatan, village

@@ -56,7 +56,7 @@ COLUMNS: dict[str, dict[str, Need]] = {
         "soft_delete": _R,
     },
     "pengguna": {
-        "pengguna_id": _R, "sekolah_id": _E, "ptk_id": _E, "nama": _O, "aktif": _R, "soft_delete": _R,
+        "pengguna_id": _R, "sekolah_id": _O, "ptk_id": _E, "nama": _O, "aktif": _O, "soft_delete": _O,
     },
     "role_pengguna": {
         "id_role_pengguna": _R, "pengguna_id": _R, "peran_id": _R, "sekolah_id": _E, "approval_peran": _O,
@@ -67,9 +67,10 @@ COLUMNS: dict[str, dict[str, Need]] = {
 
 Reasons beside the less obvious: `tanggal_lahir` is required because a person without one cannot be told from a namesake
 (both register tables have it NOT NULL); an unreadable `tst_tambahan` or `tgl_kadaluwarsa` would read as "for ever"; an
-unreadable `pengguna.ptk_id` would make a second person of a teacher. `nama` is judged with the name rules (`name-unusable`),
-`jenis_keluar_id` against the known codes (`exit-code-unknown`). A missing `approval_peran` is no approval. Damaged
-NISN, NIK, NUPTK and NPSN, dates of entry and exit, and `ptk_induk` become null: nobody loses an account over them."""
+unreadable `pengguna.ptk_id` would make a second person of a teacher. What else is missing of a user is judged with the
+operator's role. `nama` is judged with the name rules (`name-unusable`), `jenis_keluar_id` against the known codes
+(`exit-code-unknown`). A missing `approval_peran` is no approval. Damaged NISN, NIK, NUPTK and NPSN, dates of entry and
+exit, and `ptk_induk` become null: nobody loses an account over them."""
 
 LOCATOR = ("_file", "_row")
 
@@ -98,8 +99,11 @@ class Rows:
     aside: pl.DataFrame
 
 
-def read_columns(table: str, raw: pl.DataFrame) -> Rows:
-    """Bring the table's columns to their canonical types (schemas.ColumnKind) and set aside the rows that need it."""
+def read_columns(table: str, raw: pl.DataFrame, *, person: str | None = None) -> Rows:
+    """Bring the table's columns to their canonical types (schemas.ColumnKind) and set aside the rows that need it.
+
+    `person` names a column that stands for `_person`, which the frame then gains.
+    """
     needs = COLUMNS[table]
     kinds = {column: EXTRACT[table][column] for column in needs}
     texts = raw.with_columns(_plain_text(raw.schema, kinds))
@@ -111,7 +115,7 @@ def read_columns(table: str, raw: pl.DataFrame) -> Rows:
             "fault"
         )
     )["fault"]
-    return split(read, verdict)
+    return split(read.with_columns(_person=pl.col(person)) if person else read, verdict)
 
 
 def split(frame: pl.DataFrame, verdict: pl.Series) -> Rows:

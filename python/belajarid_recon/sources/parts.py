@@ -15,48 +15,21 @@ from belajarid_recon import _core
 from belajarid_recon.errors import InputError
 from belajarid_recon.schemas import QUARANTINE
 from belajarid_recon.secrets import Secret
-from belajarid_recon.sources.columns import COLUMNS, fault, person_of, split
+from belajarid_recon.sources.columns import COLUMNS, person_of
 from belajarid_recon.sources.extract import PERSON_KEYS, Extract, scan_file
+from belajarid_recon.sources.operators import OPERATOR, read_operators
 from belajarid_recon.sources.reasons import QuarantineReason
-from belajarid_recon.sources.tables import ASIDE, Table, canonical_table, join_tables, read_batches, read_table
-
-OPERATOR_ROLE = 10
-"""`role_pengguna.peran_id` of a school's operator (github masadi/tool-dapodik, DapodikController)."""
-
-OPERATOR = pl.Schema(
-    {
-        "person_id": pl.Binary,  # ptk_id, else pengguna_id
-        "is_ptk": pl.Boolean,
-        "nama": pl.String,
-        "id_role_pengguna": pl.Binary,
-        "sekolah_id": pl.Binary,
-        "approval_peran": pl.Boolean,
-        "tgl_kadaluwarsa": pl.Date,
-        "aktif": pl.Boolean,
-        "soft_delete": pl.Boolean,
-        "_source_file": pl.Int64,  # of role_pengguna
-        "_source_row": pl.Int64,
-    }
+from belajarid_recon.sources.tables import (
+    ASIDE,
+    Table,
+    TableCounts,
+    canonical_table,
+    join_tables,
+    read_batches,
+    read_table,
 )
-"""`role_pengguna` of operators joined with `pengguna`: the table `operator` of a part."""
 
-
-@dataclass(frozen=True)
-class TableCounts:
-    """Rows of one table: `read` is `accepted` and `quarantined`; of the accepted, `unused` say nothing about today."""
-
-    read: int = 0
-    accepted: int = 0
-    quarantined: int = 0
-    unused: int = 0
-
-    def __add__(self, other: TableCounts) -> TableCounts:
-        return TableCounts(
-            self.read + other.read,
-            self.accepted + other.accepted,
-            self.quarantined + other.quarantined,
-            self.unused + other.unused,
-        )
+__all__ = ["Broadcast", "PartTables", "ShuffledExtract", "TableCounts", "read_broadcast", "shuffle_extract"]
 
 
 @dataclass(frozen=True)
@@ -94,11 +67,14 @@ class ShuffledExtract:
     groups: tuple[_Group, ...]
     quarantine: pl.DataFrame
     counts: dict[str, TableCounts]
+    lost_operators: pl.Series
 
     def read_part(self, part: int) -> PartTables:
         """Read one part's tables in canonical types."""
         tables = {table: self._read(part, table) for table in PERSON_KEYS}
-        return PartTables(part=part, tables=tables, operators=self._read_operators(part))
+        return PartTables(
+            part=part, tables=tables, operators=self._read_operators(part), lost_operators=self.lost_operators
+        )
 
     def _read(self, part: int, table: str) -> Table:
         files = tuple(self.extract.relative(table))
@@ -121,11 +97,15 @@ class ShuffledExtract:
 
 @dataclass(frozen=True)
 class PartTables:
-    """One part: tables of PERSON_KEYS with `_person` and `_marker` (16 bytes each), and `operators` (OPERATOR)."""
+    """One part: tables of PERSON_KEYS with `_person` and `_marker` (16 bytes each), and `operators` (OPERATOR).
+
+    `lost_operators`: ids of PTK, of every part, with a role that was set aside before the parts were cut.
+    """
 
     part: int
     tables: dict[str, Table]
     operators: Table
+    lost_operators: pl.Series
 
 
 _PART_KEYS = pl.Schema({"_person": pl.Binary, "_marker": pl.Binary})
@@ -158,7 +138,7 @@ def shuffle_extract(extract: Extract, *, parts: int, marker_key: Secret, folder:
         groups += mine
         aside.append(settled.quarantine(table))
         counts[table] = TableCounts(read=settled.aside.height, quarantined=settled.aside.height)
-    operators = _operators(extract)
+    operators = read_operators(extract)
     shuffle.operators(operators.frame)
     return ShuffledExtract(
         extract=extract,
@@ -167,6 +147,7 @@ def shuffle_extract(extract: Extract, *, parts: int, marker_key: Secret, folder:
         groups=tuple(groups),
         quarantine=pl.concat([*aside, operators.quarantine]).cast(QUARANTINE),
         counts=counts | operators.counts,
+        lost_operators=operators.lost,
     )
 
 
@@ -258,91 +239,3 @@ class _Shuffle:
                 f"a file of the extract is damaged inside: table {table.partition('.')[0]}",
                 hint=f"copy or export it again; nothing was changed ({error})",
             ) from error
-
-
-@dataclass(frozen=True)
-class _Operators:
-    frame: pl.DataFrame
-    quarantine: pl.DataFrame
-    counts: dict[str, TableCounts]
-
-
-def _operators(extract: Extract) -> _Operators:
-    """Operators' roles with their user accounts; `role_pengguna` is counted here but for the rows handed on.
-
-    A role names its school, else its user's is taken. User accounts are compared with each other only where an operator's role
-    names them; of the millions of others nothing is used.
-    """
-    roles_read = others = 0
-    kept: list[Table] = []
-    for batch in read_batches(extract, "role_pengguna"):
-        operator = batch.frame.filter(pl.col("peran_id") == OPERATOR_ROLE)
-        roles_read += batch.read
-        others += batch.frame.height - operator.height
-        kept.append(Table(operator, batch.aside, batch.files, 0))
-    roles = join_tables(kept)
-    users = _users(extract, roles.frame["pengguna_id"])
-    joined = roles.frame.join(users.frame, on="pengguna_id", how="left", suffix="_user", maintain_order="left")
-    unknown = joined.select(
-        pl.when(pl.col("aktif").is_null()).then(fault("pengguna_id", QuarantineReason.USER_UNKNOWN)).alias("fault")
-    )["fault"]
-    rows = split(joined, unknown)
-    roles = roles.set_aside(rows.aside)
-    frame = rows.frame.select(
-        person_id=pl.coalesce("ptk_id", "pengguna_id"),
-        is_ptk=pl.col("ptk_id").is_not_null(),
-        nama="nama",
-        id_role_pengguna="id_role_pengguna",
-        sekolah_id=pl.coalesce("sekolah_id", "sekolah_id_user"),
-        approval_peran=pl.col("approval_peran").fill_null(value=False),
-        tgl_kadaluwarsa="tgl_kadaluwarsa",
-        aktif="aktif",
-        soft_delete="soft_delete",
-        _source_file="_file",
-        _source_row="_row",
-    ).cast(OPERATOR)
-    set_aside = roles.aside.height
-    return _Operators(
-        frame=frame,
-        quarantine=pl.concat([roles.quarantine("role_pengguna"), users.quarantine("pengguna")]),
-        counts={
-            "role_pengguna": TableCounts(others + set_aside, others, set_aside, others),
-            "pengguna": TableCounts(users.read, users.read - users.aside.height, users.aside.height),
-        },
-    )
-
-
-def _users(extract: Extract, wanted: pl.Series) -> Table:
-    """User accounts that operators' roles name, one row each; repeated and contradicting rows are set aside."""
-    ids = wanted.unique().to_frame("pengguna_id")
-    pieces = []
-    for batch in read_batches(extract, "pengguna"):
-        mine = batch.frame.join(ids, on="pengguna_id", how="semi")
-        pieces.append(Table(mine, batch.aside, batch.files, batch.read))
-    users = join_tables(pieces)
-    return users.set_aside(repeated_rows(users.frame, ["pengguna_id"]))
-
-
-def repeated_rows(frame: pl.DataFrame, key: list[str]) -> pl.DataFrame:
-    """Rows (ASIDE) that say the same as an earlier row of their key, or contradict another row of it.
-
-    Of equal rows the first by file and row stays; of contradicting ones none does, because nobody knows which is right.
-    """
-    several = frame.filter(pl.struct(key).is_duplicated())
-    if several.is_empty():
-        return pl.DataFrame(schema=ASIDE)
-    content = [name for name in several.columns if name not in ("_file", "_row", *key)]
-    judged = several.sort("_file", "_row").with_columns(
-        kinds=pl.struct(content).n_unique().over(key) if content else pl.lit(1),
-        first=pl.int_range(pl.len()).over(key) == 0,
-    )
-    contradicts = pl.col("kinds") > 1
-    return judged.filter(contradicts | ~pl.col("first")).select(
-        "_file",
-        "_row",
-        person_of(judged),
-        column=pl.lit(key[-1]),
-        reason=pl.when(contradicts)
-        .then(pl.lit(QuarantineReason.ROW_CONTRADICTS.value))
-        .otherwise(pl.lit(QuarantineReason.ROW_REPEATED.value)),
-    )

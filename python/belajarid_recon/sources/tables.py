@@ -10,14 +10,33 @@ import polars as pl
 
 from belajarid_recon.errors import InputError
 from belajarid_recon.schemas import QUARANTINE
-from belajarid_recon.sources.columns import COLUMNS, read_columns
+from belajarid_recon.sources.columns import COLUMNS, person_of, read_columns
 from belajarid_recon.sources.extract import Extract, scan_file
+from belajarid_recon.sources.reasons import QuarantineReason
 
 BATCH_ROWS = 1_000_000
 """Rows held at once while a large table is read through: about 200 MB of the widest."""
 
 ASIDE = pl.Schema({"_file": pl.Int64, "_row": pl.Int64, "_person": pl.Binary, "column": pl.String, "reason": pl.String})
 """Rows set aside within one table; `_file` counts in the table's list of files, `_person` is null where it is not known."""
+
+
+@dataclass(frozen=True)
+class TableCounts:
+    """Rows of one table: `read` is `accepted` and `quarantined`; of the accepted, `unused` say nothing about today."""
+
+    read: int = 0
+    accepted: int = 0
+    quarantined: int = 0
+    unused: int = 0
+
+    def __add__(self, other: TableCounts) -> TableCounts:
+        return TableCounts(
+            self.read + other.read,
+            self.accepted + other.accepted,
+            self.quarantined + other.quarantined,
+            self.unused + other.unused,
+        )
 
 
 @dataclass(frozen=True)
@@ -64,8 +83,13 @@ def join_tables(pieces: list[Table]) -> Table:
     )
 
 
-def read_batches(extract: Extract, name: str, *, rows_max: int = BATCH_ROWS) -> Iterator[Table]:
-    """Read one table piece by piece, at least one piece, in the order of its files and rows."""
+def read_batches(
+    extract: Extract, name: str, *, rows_max: int = BATCH_ROWS, person: str | None = None
+) -> Iterator[Table]:
+    """Read one table piece by piece, at least one piece, in the order of its files and rows.
+
+    `person` names the column that says whose the rows set aside are, where it can be read.
+    """
     files = tuple(extract.relative(name))
     for index, path in enumerate(extract.tables[name]):
         scan = scan_file(path).select(list(COLUMNS[name]))
@@ -74,15 +98,15 @@ def read_batches(extract: Extract, name: str, *, rows_max: int = BATCH_ROWS) -> 
             raw = _collect(scan.slice(start, rows_max), path).with_columns(
                 _file=pl.lit(index, dtype=pl.Int64), _row=pl.int_range(start, start + pl.len(), dtype=pl.Int64)
             )
-            yield canonical_table(name, raw, files)
+            yield canonical_table(name, raw, files, person=person)
             start += raw.height
             if raw.height < rows_max:
                 break
 
 
-def canonical_table(name: str, raw: pl.DataFrame, files: tuple[str, ...]) -> Table:
-    """A raw frame with `_file` and `_row` as a table in canonical types."""
-    rows = read_columns(name, raw)
+def canonical_table(name: str, raw: pl.DataFrame, files: tuple[str, ...], *, person: str | None = None) -> Table:
+    """A raw frame with `_file` and `_row` as a table in canonical types; `person` as in `read_batches`."""
+    rows = read_columns(name, raw, person=person)
     return Table(frame=rows.frame, aside=rows.aside.cast(ASIDE), files=files, read=raw.height)
 
 
@@ -93,3 +117,28 @@ def _collect(scan: pl.LazyFrame, path: Path) -> pl.DataFrame:
         raise InputError(
             f"a file of the extract is damaged inside: {path}", hint="copy or export it again; nothing was changed"
         ) from error
+
+
+def repeated_rows(frame: pl.DataFrame, key: list[str]) -> pl.DataFrame:
+    """Rows (ASIDE) that say the same as an earlier row of their key, or contradict another row of it.
+
+    Of equal rows the first by file and row stays; of contradicting ones none does, because nobody knows which is right.
+    """
+    several = frame.filter(pl.struct(key).is_duplicated())
+    if several.is_empty():
+        return pl.DataFrame(schema=ASIDE)
+    content = [name for name in several.columns if name not in ("_file", "_row", *key)]
+    judged = several.sort("_file", "_row").with_columns(
+        kinds=pl.struct(content).n_unique().over(key) if content else pl.lit(1),
+        first=pl.int_range(pl.len()).over(key) == 0,
+    )
+    contradicts = pl.col("kinds") > 1
+    return judged.filter(contradicts | ~pl.col("first")).select(
+        "_file",
+        "_row",
+        person_of(judged),
+        column=pl.lit(key[-1]),
+        reason=pl.when(contradicts)
+        .then(pl.lit(QuarantineReason.ROW_CONTRADICTS.value))
+        .otherwise(pl.lit(QuarantineReason.ROW_REPEATED.value)),
+    )

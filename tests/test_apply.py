@@ -24,6 +24,7 @@ from belajarid_recon.apply.run import ApplyComponents, abandon_run, apply_plan
 from belajarid_recon.apply.settle import ApplyReason
 from belajarid_recon.components import ScaledClock, SystemRandomness
 from belajarid_recon.directory.connect import connect
+from belajarid_recon.directory.google import GoogleDirectory
 from belajarid_recon.emulator.launch import EmulatorProcess
 from belajarid_recon.emulator.settings import EmulatorSettings
 from belajarid_recon.errors import DirectoryError, PlanError
@@ -54,29 +55,31 @@ class NotedRandomness(SystemRandomness):
         return drawn
 
 
+def target_of(emulator: EmulatorProcess, state: Path) -> Target:
+    """Where plans go."""
+    return Target(
+        state=state,
+        customer_ids={str(tenant): customer for tenant, customer in emulator.customer_ids.items()},
+        url=emulator.url,
+        credentials=emulator.folder / "credentials",
+        time_scale=TIME_SCALE,
+    )
+
+
 @dataclass
 class Desk:
-    """One emulator, and a state folder of one test's own."""
+    """One emulator with its directories, and a state folder of one test's own."""
 
     emulator: EmulatorProcess
+    directories: dict[Jenjang, GoogleDirectory]
     state: Path
     randomness: NotedRandomness = field(default_factory=NotedRandomness)
     runs: list[RunFolder] = field(default_factory=list)
 
-    def target(self) -> Target:
-        """Where this desk's plans go."""
-        return Target(
-            state=self.state,
-            customer_ids=self.customer_ids,
-            url=self.emulator.url,
-            credentials=self.emulator.folder / "credentials",
-            time_scale=TIME_SCALE,
-        )
-
     @property
     def customer_ids(self) -> dict[str, str]:
         """By tenant."""
-        return {str(tenant): customer for tenant, customer in self.emulator.customer_ids.items()}
+        return target_of(self.emulator, self.state).customer_ids
 
     def plan(self, *rows: dict[str, Any]) -> Plan:
         """A plan of these rows."""
@@ -90,15 +93,10 @@ class Desk:
 
     def apply(self, plan: Plan, run: RunFolder | None = None, *, watch: Any = None, **table: Any) -> ApplyResult:
         """Apply a plan to its end, in a new run unless one is given."""
-        settings_ = settings_of(self.target(), **({"lag_seconds": 20.0} | table))
-        directories = connect(settings_, CLOCK, self.randomness)
-        components = ApplyComponents(directories, CLOCK, self.randomness, watch or (lambda _: None))
-        try:
-            with StateLock(self.state, purpose="test") as lock:
-                return apply_plan(lock, run or self.new_run(), plan, settings_, components)
-        finally:
-            for directory in directories.values():
-                directory.close()
+        settings_ = settings_of(target_of(self.emulator, self.state), **({"lag_seconds": 20.0} | table))
+        components = ApplyComponents(self.directories, CLOCK, self.randomness, watch or (lambda _: None))
+        with StateLock(self.state, purpose="test") as lock:
+            return apply_plan(lock, run or self.new_run(), plan, settings_, components)
 
     def accounts(self, tenant: str = "sd") -> dict[str, list[dict[str, Any]]]:
         """Live accounts by marker."""
@@ -148,10 +146,19 @@ def emulator(tmp_path_factory) -> Iterator[EmulatorProcess]:
         yield process
 
 
+@pytest.fixture(scope="module")
+def directories(emulator) -> Iterator[dict[Jenjang, GoogleDirectory]]:
+    """Connections are kept between tests: reading a service account's key costs more than applying a plan."""
+    connected = connect(settings_of(target_of(emulator, Path("unused"))), CLOCK, SystemRandomness())
+    yield connected
+    for directory in connected.values():
+        directory.close()
+
+
 @pytest.fixture
-def desk(emulator, tmp_path) -> Iterator[Desk]:
+def desk(emulator, directories, tmp_path) -> Iterator[Desk]:
     """A fresh state folder, and no faults but the test's own."""
-    yield Desk(emulator, tmp_path / "state")
+    yield Desk(emulator, directories, tmp_path / "state")
     emulator.clear_faults()
 
 
@@ -522,7 +529,7 @@ METHODS = {
 }
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     script=st.lists(
         st.sampled_from([(method, kind) for method, kinds in METHODS.items() for kind in kinds]).flatmap(
@@ -531,9 +538,9 @@ METHODS = {
         max_size=8,
     )
 )
-def test_whatever_the_faults_each_step_is_done_once(emulator, tmp_path_factory, script):
+def test_whatever_the_faults_each_step_is_done_once(emulator, directories, tmp_path_factory, script):
     """Any few faults at any calls: every account is there once, every change is made, and the run says so."""
-    desk = Desk(emulator, tmp_path_factory.mktemp("faults") / "state")
+    desk = Desk(emulator, directories, tmp_path_factory.mktemp("faults") / "state")
     created, changed = numbers(6), numbers(3)
     rows = [creation("sd", number) for number in created]
     rows += [update("sd", n, desk.plant(n), {"suspended": False}, suspended=True) for n in changed]

@@ -10,7 +10,7 @@ import os
 import polars as pl
 
 from belajarid_recon.apply.body import Step, insert_body, read_steps, update_body
-from belajarid_recon.apply.passwords import password_hashes
+from belajarid_recon.apply.passwords import PasswordHashes
 from belajarid_recon.apply.run import ApplyComponents
 from belajarid_recon.directory.interface import Directory, Reply, Verdict
 from belajarid_recon.plan.definition import Plan
@@ -59,5 +59,5 @@ def _send(step: Step, directory: Directory, settings: Settings, components: Appl
     local, _, domain = (step.address or "").partition("@")
     if number:
         body["primaryEmail"] = f"{local}{number}@{domain}"
-    hashes = password_hashes(1, settings.password_rounds(), components.randomness)
-    return directory.insert_account(body | {"password": hashes[0], "hashFunction": "crypt"})
+    password = PasswordHashes(settings.password_rounds(), components.randomness).take()
+    return directory.insert_account(body | {"password": password, "hashFunction": "crypt"})

@@ -19,7 +19,7 @@ import polars as pl
 
 from belajarid_recon.apply.body import Step, body_of, fingerprint, read_steps
 from belajarid_recon.apply.killpoints import KillPoint, reached
-from belajarid_recon.apply.passwords import password_hashes
+from belajarid_recon.apply.passwords import PasswordHashes
 from belajarid_recon.apply.result import Progress, Watcher
 from belajarid_recon.apply.sending import SLEEP_SECONDS_MAX, Sender
 from belajarid_recon.apply.settle import ApplyReason, Outcome
@@ -108,6 +108,7 @@ class TenantApply:
         self._scope = scope
         self._sender = Sender(directory, scope.clock, scope.settings.apply.lag_seconds, scope.stop)
         self._workers = _Workers(f"apply-{tenant}", scope.settings.apply.in_flight)
+        self._passwords = PasswordHashes(scope.settings.password_rounds(), scope.randomness)
         self._under_way = 0
         self._again: list[tuple[float, int, _Flight]] = []
         """Heap of steps to send again: due time, tie-breaker, flight."""
@@ -191,11 +192,9 @@ class TenantApply:
 
     def _put_in_passwords(self, group: list[_Flight]) -> None:
         """Give each creation that has none a password's hash; a request that is sent again in this process keeps its own."""
-        bare = [flight.body for flight in group if flight.step.is_creation and "password" not in flight.body]
-        if bare:
-            hashes = password_hashes(len(bare), self._scope.settings.password_rounds(), self._scope.randomness)
-            for body, hashed in zip(bare, hashes, strict=True):
-                body["password"], body["hashFunction"] = hashed, "crypt"
+        for flight in group:
+            if flight.step.is_creation and "password" not in flight.body:
+                flight.body["password"], flight.body["hashFunction"] = self._passwords.take(), "crypt"
 
     def _commit(self, events: list[Event], group: list[_Flight]) -> None:
         """Make outcomes and intents durable in one transaction."""

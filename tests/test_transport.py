@@ -462,6 +462,41 @@ def test_a_request_leaves_in_one_piece_with_its_token() -> None:
         assert received.body == b'{"a": 1}'
 
 
+@pytest.mark.parametrize(
+    ("target", "headers"),
+    [
+        (USERS + " HTTP/1.1", {}),
+        (USERS + "\r\nx: y", {}),
+        (USERS + "/\x00", {}),
+        (USERS + "/\u00e9", {}),
+        (USERS, {"accept": "a\r\nx: y"}),
+        (USERS, {"accept": "a\nx: y"}),
+        (USERS, {"accept\r\nx": "y"}),
+        (USERS, {"accept": "\u00e9"}),
+    ],
+)
+def test_no_value_becomes_a_line_of_its_own(target: str, headers: dict[str, str]) -> None:
+    """What would split a request's lines is not sent at all; the connection serves the next request."""
+    with scripted([reply(200, {})]) as server:
+        transport = transport_to(server.url)
+        with pytest.raises(DirectoryError, match="was not sent"):
+            transport.send(Request("POST", transport.base + target, b"{}", headers))
+        assert server.received == []
+        assert post(transport).status == 200
+
+
+def test_the_frame_of_a_request_is_the_transports_own() -> None:
+    """A length or host in the built headers does not reach the wire a second time, or wrongly."""
+    with scripted([reply(200, {})]) as server:
+        transport = transport_to(server.url)
+        headers = {"Content-Length": "1", "host": "example.org", "Transfer-Encoding": "chunked", "accept": "a"}
+        transport.send(Request("POST", transport.base + USERS, '{"name": "Siti \u00e9"}', headers))
+        (received,) = server.received
+        assert received.body.decode() == '{"name": "Siti \u00e9"}'
+        assert received.headers["host"] == server.url.removeprefix("http://").rstrip("/")
+        assert "transfer-encoding" not in received.headers
+
+
 def test_a_refused_token_is_renewed_and_sent_again_only_where_that_is_safe() -> None:
     """A 401 costs a renewal always, and a second sending only when the caller says a 401 proves that nothing happened."""
     with scripted([reply(401, {}), reply(200, {})]) as server:

@@ -8,6 +8,7 @@ pool only when its answer was read to the last byte.
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import ssl
 import time
@@ -25,6 +26,9 @@ from belajarid_recon.settings import is_loopback
 
 CONNECT_SECONDS_MAX = 10.0
 _EITHER_ZLIB_OR_GZIP = 47
+_UNFIT_TARGET = re.compile(r"[\x00-\x20\x7f]")
+_FRAMING = frozenset({"host", "content-length", "transfer-encoding", "connection"})
+"""Headers that say where a request ends and goes. They are written here, whatever the builder of the request thought."""
 
 
 class Lost(StrEnum):
@@ -113,46 +117,31 @@ class _Connection(HTTPConnection):
     def __init__(self, *args: Any, limits: WireLimits, **kwargs: Any) -> None:  # noqa: ANN401 - urllib3 passes them
         super().__init__(*args, **kwargs)
         self._limits = limits
-        self._ends = float("inf")
-        self._held: bytearray | None = None
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        self._host_line = f"host: {host}" if self.port == self.default_port else f"host: {host}:{self.port}"
 
     def exchange(self, request: Request) -> Answer:
-        """Send once, read once. Raises what sockets and http.client raise, and NoAnswerError for what cannot be used."""
-        self._ends = time.monotonic() + self._limits.timeout_seconds
-        self._limit_reads()
-        self.request(request.method, request.uri, body=request.body, headers=request.headers)
-        response = http.client.HTTPConnection.getresponse(self)
+        """Send once, read once. Raises what sockets and http.client raise, and NoAnswerError for what cannot be used.
+
+        The request leaves in one piece: half the packets, and half the wake-ups of the server.
+        """
+        message = _message(request, self._host_line)
+        if self.sock is None:
+            self.connect()
+        self.sock.settimeout(self._limits.timeout_seconds)
+        if isinstance(self.sock, _DeadlineSocket | _DeadlineTlsSocket):
+            self.sock.ends = time.monotonic() + self._limits.timeout_seconds
+        self.sock.sendall(message)
+        response = http.client.HTTPResponse(self.sock, method=request.method)
+        response.begin()
         content = _whole_body(response, self._limits.answer_bytes_max)
+        if response.will_close:
+            self.close()
         headers = {name.lower(): value for name, value in response.getheaders()}
         encoding = headers.get("content-encoding", "identity")
         if encoding != "identity":
             content = _decoded(content, encoding, self._limits.answer_bytes_max)
         return Answer(response.status, headers, content)
-
-    def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the base class's own signature
-        """Write head and body with one call: half the packets, and half the wake-ups of the server."""
-        self._held = bytearray()
-        try:
-            super().request(*args, **kwargs)
-        finally:
-            message, self._held = self._held, None
-        self.send(bytes(message))
-
-    def send(self, data: Any) -> None:  # noqa: ANN401 - the base class's own signature
-        """Hold back what belongs to a request under construction."""
-        if self._held is None:
-            super().send(data)
-        else:
-            self._held += data
-
-    def connect(self) -> None:
-        """Open the socket, and give it the instant at which reading ends."""
-        super().connect()
-        self._limit_reads()
-
-    def _limit_reads(self) -> None:
-        if isinstance(self.sock, _DeadlineSocket | _DeadlineTlsSocket):
-            self.sock.ends = self._ends
 
 
 class _LoopbackConnection(_Connection):
@@ -232,6 +221,20 @@ def _loss(error: BaseException) -> Lost | None:
     if isinstance(error, urllib3.exceptions.HTTPError | http.client.HTTPException | OSError):
         return Lost.CONNECTION
     return None
+
+
+def _message(request: Request, host_line: str) -> bytes:
+    """The request's bytes. Raises DirectoryError where a part of it would be read as another line or another request."""
+    body = request.body.encode() if isinstance(request.body, str) else request.body or b""
+    lines = [f"{request.method} {request.uri} HTTP/1.1", host_line]
+    lines += [f"{name}: {value}" for name, value in request.headers.items() if name.lower() not in _FRAMING]
+    if body or request.method != "GET":
+        lines.append(f"content-length: {len(body)}")
+    head = "\r\n".join(lines)
+    unfit = not head.isascii() or head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1
+    if unfit or _UNFIT_TARGET.search(request.uri):
+        raise DirectoryError("a request holds a character that its lines cannot, and was not sent")
+    return head.encode() + b"\r\n\r\n" + body
 
 
 def _whole_body(response: http.client.HTTPResponse, bytes_max: int) -> bytes:

@@ -55,7 +55,8 @@ def create_population(request: CreateRequest) -> Summary:
     sizing = size_schools(places.schools, request.people, Draws(request.seed, "sizing"))
     claim_folder(request.out)
     world = _make_world(request, places, sizing)
-    schools = _number_schools(sizing, world, Draws(request.seed, "schools"))
+    schools = soil_schools(sizing.schools, world.dirt["schools"], Draws(request.seed, "schools"))
+    schools = schools.with_columns(province=world.model.province_number(pl.col("kode_prov")))
     writer = PopulationWriter(request.out, sizing.blocks)
     writer.write("mst_wilayah", regions_table(places, VILLAGES), None)
     made = 0
@@ -90,12 +91,10 @@ def _make_world(request: CreateRequest, places: Places, sizing: Sizing) -> World
     )
 
 
-def _number_schools(sizing: Sizing, world: World, draws: Draws) -> pl.DataFrame:
-    """Add the dirt of schools, their foundation and the province number of the name model."""
-    shares = world.dirt["schools"]
+def soil_schools(schools: pl.DataFrame, shares: dict[str, float], draws: Draws) -> pl.DataFrame:
+    """Give schools their foundation, how their region is written, and dirt: npsn, keaktifan, yayasan_id, kode_wilayah."""
     code = draws.unit("code")
-    schools = sizing.schools.with_row_index("row").with_columns(
-        province=world.model.province_number(pl.col("kode_prov")),
+    schools = schools.with_row_index("row").with_columns(
         npsn=pl.when(code < shares["no_npsn"])
         .then(None)
         .when(code < shares["no_npsn"] + shares["np_code"])
@@ -105,10 +104,8 @@ def _number_schools(sizing: Sizing, world: World, draws: Draws) -> pl.DataFrame:
         yayasan_id=pl.when(~pl.col("negeri")).then(uuid(draws, "yayasan")),
     )
     village = village_code(pl.col("kode_kec"), draws.below("village", VILLAGES))
-    padded = draws.happens("region", shares["padded_region"])
-    return schools.with_columns(
-        kode_wilayah=pl.when(padded).then(pl.col("kode_kec").str.pad_end(8)).otherwise(village)
-    ).drop("row")
+    padded = pl.when(draws.happens("region", shares["padded_region"])).then(pl.col("kode_kec").str.pad_end(8))
+    return schools.with_columns(kode_wilayah=padded.otherwise(village)).drop("row")
 
 
 def _write_block(writer: PopulationWriter, block: Block) -> int:

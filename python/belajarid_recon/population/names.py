@@ -92,27 +92,40 @@ def sample(people: pl.DataFrame, model: NameModel, draws: Draws, stream: str) ->
     `t1` is the first word and is never null; `t5` is the last, null for one word; `t2`…`t4` fill names of three to
     five words.
     """
+    shaped = _shape(people, model, draws, stream).with_columns(t2=draws.bits(f"{stream}/middle"))
+    # Few names have a third or fourth middle word: multiples of the same bits are random enough for them.
+    shaped = shaped.with_columns(t3=pl.col("t2") * u64(0xD1342543DE82EF95), t4=pl.col("t2") * u64(0xAF251AF3B0F025B5))
+    return _choose(shaped, model, _TOKENS)
+
+
+def sample_ends(people: pl.DataFrame, model: NameModel, draws: Draws, stream: str) -> pl.DataFrame:
+    """Add `t1` and `t5` alone, the same ones as `sample` does: a base needs no more, nor does a mother's name."""
+    return _choose(_shape(people, model, draws, stream), model, (_TOKENS[0], _TOKENS[-1]))
+
+
+def _shape(people: pl.DataFrame, model: NameModel, draws: Draws, stream: str) -> pl.DataFrame:
+    """Add how many words a name has, where its pools start, and the bits of its first and last word."""
     adult = pl.col("adult").cast(pl.UInt32)
     place = (adult * len(model.provinces) + pl.col("province")) * STYLE_SLOTS
+    count = (adult * WORD_SLOTS + scaled(pl.col("_shape"), WORD_SLOTS)).cast(pl.UInt32)
+    style = (place + lower_half(pl.col("_shape")) % STYLE_SLOTS).cast(pl.UInt32)
     # Each step is a frame of its own: inside one step a column would be computed again for every use.
     shaped = people.with_columns(_shape=draws.bits(f"{stream}/shape"))
     shaped = shaped.with_columns(
-        _words=pl.lit(model.word_counts).gather(
-            (adult * WORD_SLOTS + scaled(pl.col("_shape"), WORD_SLOTS)).cast(pl.UInt32)
-        ),
-        _style=pl.lit(model.styles).gather((place + lower_half(pl.col("_shape")) % STYLE_SLOTS).cast(pl.UInt32)),
+        _words=pl.lit(model.word_counts).gather(count), _style=pl.lit(model.styles).gather(style)
     )
     pool = (pl.col("_style") * 2 + pl.col("girl").cast(pl.UInt32)) * len(POSITIONS)
     tail = pl.col("girl").cast(pl.UInt64) * (2 * model.tail_words) + model.tail_start
     shaped = shaped.with_columns(_pool=pool.cast(pl.UInt64) * SLOTS, _tail=tail)
-    middle = draws.bits(f"{stream}/middle")
-    shaped = shaped.with_columns(t1=draws.bits(f"{stream}/first"), t2=middle, t5=draws.bits(f"{stream}/last"))
-    # Few names have a third or fourth middle word: multiples of the same bits are random enough for them.
-    shaped = shaped.with_columns(t3=pl.col("t2") * u64(0xD1342543DE82EF95), t4=pl.col("t2") * u64(0xAF251AF3B0F025B5))
+    return shaped.with_columns(t1=draws.bits(f"{stream}/first"), t5=draws.bits(f"{stream}/last"))
+
+
+def _choose(shaped: pl.DataFrame, model: NameModel, tokens: tuple[tuple[str, int, int], ...]) -> pl.DataFrame:
+    """Turn the bits in the token columns into token numbers."""
     first = pl.when(pl.col("_words") == 1).then(POSITIONS.index("only")).otherwise(0)
-    slots = [_slot(model, name, first if name == "t1" else pl.lit(position)) for name, position, _ in _TOKENS]
-    shaped = shaped.with_columns(slots).with_columns(_token(model, *token) for token in _TOKENS)
-    return shaped.drop(*_SCRATCH, *(f"_{name}" for name, _, _ in _TOKENS))
+    slots = [_slot(model, name, first if name == "t1" else pl.lit(position)) for name, position, _ in tokens]
+    chosen = shaped.with_columns(slots).with_columns(_token(model, *token) for token in tokens)
+    return chosen.drop(*_SCRATCH, *(f"_{name}" for name, _, _ in tokens))
 
 
 _TOKENS = (("t1", 0, 1), ("t2", 1, 3), ("t3", 1, 4), ("t4", 1, 5), ("t5", 2, 2))

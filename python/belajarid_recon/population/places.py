@@ -15,8 +15,9 @@ from typing import Any
 import polars as pl
 
 from belajarid_recon.errors import InputError, SettingsError
-from belajarid_recon.population.names import read_numbers, read_shipped
+from belajarid_recon.population.names import read_shipped
 from belajarid_recon.population.randomness import Draws, uuid
+from belajarid_recon.population.sizing import units_per_primary_school
 
 FORM_CODES = {"SD": 5, "SMP": 6, "SDLB": 7, "SMPLB": 8, "SMA": 13, "SMLB": 14, "SMK": 15, "SLB": 29}
 """bentuk_pendidikan_id of the forms in the public list (reference table of the register)."""
@@ -25,6 +26,8 @@ _UNIT_CODES_START = 80_000_000
 _UNITS_PER_SUBDISTRICT_MAX = 1_000
 _WORLD = Draws(0, "places")
 """Synthesised units are facts of this package, not of a seed."""
+
+_SKB = 40
 
 _UNIT_WORDS = {
     1: (
@@ -168,15 +171,12 @@ def _as_uuid(binary: pl.Expr) -> pl.Expr:
 
 def _synthesise(regions: pl.DataFrame, schools: pl.DataFrame) -> pl.DataFrame:
     """The PAUD, PKBM and SKB units of `regions`, by the number of primary schools in each subdistrict."""
-    numbers = read_numbers("sizes")
-    forms: dict[str, int] = {form["name"].lower(): form["code"] for form in numbers["form"]}
-    ratios: dict[str, float] = numbers["units_per_primary_school"]
-    primary = schools.filter(pl.col("bentuk") == forms["sd"]).group_by("kode_kec").len("primary")
+    primary = schools.filter(pl.col("bentuk") == FORM_CODES["SD"]).group_by("kode_kec").len("primary")
     counted = (
         regions.join(primary, on="kode_kec", how="left").with_columns(pl.col("primary").fill_null(0)).sort("kode_kec")
     )
     counted = counted.with_columns(seat=pl.int_range(pl.len()).over("kode_kab") == 0, order=_order_of(counted))
-    parts = [_units_of(counted, forms[name], ratio) for name, ratio in ratios.items()]
+    parts = [_units_of(counted, form, ratio) for form, ratio in units_per_primary_school().items()]
     units = pl.concat(parts).sort("kode_kec", "bentuk", "number")
     slot = pl.int_range(pl.len()).over("kode_kec")
     code = _UNIT_CODES_START + pl.col("order").cast(pl.Int64) * _UNITS_PER_SUBDISTRICT_MAX + slot
@@ -184,7 +184,7 @@ def _synthesise(regions: pl.DataFrame, schools: pl.DataFrame) -> pl.DataFrame:
     return units.with_columns(
         npsn=pl.col("code").cast(pl.String),
         sekolah_id=uuid(_WORLD, "unit", "code"),
-        negeri=(pl.col("bentuk") == forms["skb"]) | (pl.col("nama").str.contains("Negeri", literal=True)),
+        negeri=(pl.col("bentuk") == _SKB) | (pl.col("nama").str.contains("Negeri", literal=True)),
     )
 
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from belajarid_recon.population.block import VILLAGES
 from belajarid_recon.population.identifiers import entrant_serials, nik, nisn_of_week, phone
-from belajarid_recon.population.names import sample, spell
+from belajarid_recon.population.names import sample, sample_ends, spell
 from belajarid_recon.population.places import village_code
 from belajarid_recon.population.randomness import uuid
 from belajarid_recon.population.week import BlockWeek, corrected_name, roll_event
@@ -220,7 +220,7 @@ def _enter(week: BlockWeek, count: int) -> None:
         target_school="school",
         person=uuid(draws, "peserta_didik/enter"),
     )
-    mothers = sample(
+    mothers = sample_ends(
         rows.select("row", "province", girl=pl.lit(value=True), adult=pl.lit(value=True)),
         block.world.model,
         draws,

@@ -9,7 +9,7 @@ import polars as pl
 
 from belajarid_recon.population.block import VILLAGES, Block, companions, expand
 from belajarid_recon.population.identifiers import PUPIL_SERIALS, nik, nisn, phone
-from belajarid_recon.population.names import sample, spell
+from belajarid_recon.population.names import sample, sample_ends, spell
 from belajarid_recon.population.places import village_code
 from belajarid_recon.population.randomness import uuid
 from belajarid_recon.population.sizing import grade_table
@@ -129,7 +129,7 @@ def _people(block: Block, grades: pl.DataFrame) -> pl.DataFrame:
     )
     named = named.drop("t1", "t2", "t3", "t4", "t5")
     always = pl.lit(value=True)
-    mothers = sample(named.select("row", "province", girl=always, adult=always), model, draws, "mother")
+    mothers = sample_ends(named.select("row", "province", girl=always, adult=always), model, draws, "mother")
     mother = spell(model, ("t1", "t5"))
     named = named.with_columns(mothers.select(nama_ibu_kandung=mother)).with_columns(other="nama_ibu_kandung")
     return _identify(block, soil_names(named, draws, "pupil"))

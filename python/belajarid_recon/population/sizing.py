@@ -8,19 +8,56 @@ from typing import Any
 import polars as pl
 
 from belajarid_recon.errors import SettingsError
-from belajarid_recon.population.names import read_numbers
+from belajarid_recon.population.names import read_numbers, read_shipped
 from belajarid_recon.population.randomness import Draws
 
 
 def form_table() -> pl.DataFrame:
-    """One row a school form: bentuk, jenjang, pupils_mean, class_size, pupils_per_teacher, support_per_teacher, extra."""
-    keys = ("pupils_mean", "class_size", "pupils_per_teacher", "support_per_teacher")
-    rows = [
-        {"bentuk": form["code"], "jenjang": form["jenjang"], "extra": float(form.get("extra", 1.0))}
-        | {key: float(form[key]) for key in keys}
-        for form in read_numbers("sizes")["form"]
-    ]
+    """One row a school form: bentuk, jenjang, pupils_mean, class_size, pupils_per_teacher, support_per_teacher, extra.
+
+    Means are the published figures of scale_counts divided by one another: pupils of the newest year by the newest count of units,
+    and pupils, teachers and support staff of one and the same year; `sizes.toml` fills what is not published.
+    """
+    numbers = read_numbers("sizes")
+    rows = []
+    for form in numbers["form"]:
+        own = {key: float(form[key]) for key in _RATIOS if key in form}
+        ratios = _published_ratios(form.get("counts", form["name"]), form["jenjang"], numbers["units_estimated"]) | own
+        fixed = {"bentuk": form["code"], "jenjang": form["jenjang"], "class_size": float(form["class_size"])}
+        rows.append(fixed | {key: ratios[key] for key in _RATIOS} | {"extra": float(form.get("extra", 1.0))})
     return pl.DataFrame(rows).with_columns(pl.col("bentuk").cast(pl.UInt8))
+
+
+_RATIOS = ("pupils_mean", "pupils_per_teacher", "support_per_teacher")
+
+
+def units_per_primary_school() -> dict[int, float]:
+    """How many units of each form that the public list lacks go with one SD, by form code."""
+    numbers = read_numbers("sizes")
+    primary = _figures("schools", "SD")[-1]
+    codes = {form["name"]: form["code"] for form in numbers["form"]}
+    published = {codes[name]: _figures("schools", name)[-1] / primary for name in ("TK", "KB", "TPA", "SPS")}
+    return published | {codes[name]: units / primary for name, units in numbers["units_estimated"].items()}
+
+
+def _published_ratios(name: str, jenjang: str, estimated: dict[str, int]) -> dict[str, float]:
+    """What scale_counts says about a form; teachers of PAUD are published for all its forms together."""
+    units = estimated[name] if name in estimated else _figures("schools", name)[-1]
+    ratios = {"pupils_mean": _figures("students", name)[-1] / units}
+    staffed = "PAUD" if jenjang == "paud" else name
+    teachers = _figures("teachers", staffed)
+    if teachers:
+        ratios["pupils_per_teacher"] = _figures("students", staffed)[0] / teachers[0]
+    support = _figures("tendik", name)
+    if support:
+        ratios["support_per_teacher"] = support[0] / teachers[0]
+    return ratios
+
+
+def _figures(measure: str, name: str) -> list[float]:
+    """The published figures of a measure, oldest first. Teachers and support staff are known for the oldest year of pupils only."""
+    rows = read_shipped("scale_counts").filter((pl.col("measure") == measure) & (pl.col("jenjang") == name))
+    return [float(value) for value in rows.sort("year")["value"]]
 
 
 def grade_table() -> pl.DataFrame:

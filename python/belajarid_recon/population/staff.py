@@ -116,12 +116,15 @@ def _roll(block: Block, shares: dict[str, float]) -> list[pl.Expr]:
     plain = (pl.col("seat") > 0) & ~pl.col("support_staff")
     second = draws.unit("staff/dirt/second")
     acting = block.lookup(acting_heads(block), pl.col("school"))
+    paired = block.lookup(companions(block.schools, "jenjang"), pl.col("school")) != pl.col("school")
+    mixed = block.lookup(other_jenjang(block), pl.col("school")) != pl.col("school")
     rolled = {
         "missing_nuptk": draws.happens("staff/dirt/nuptk", shares["missing_nuptk"]),
         "filler_nik": number < shares["filler_nik"],
         "shared_nik": (number >= shares["filler_nik"]) & (number < shares["filler_nik"] + shares["shared_nik"]),
-        "two_schools": plain & (second < shares["two_schools"]),
+        "two_schools": plain & paired & (second < shares["two_schools"]),
         "two_jenjang": plain
+        & mixed
         & (second >= shares["two_schools"])
         & (second < shares["two_schools"] + shares["two_jenjang"]),
         "stale_year": draws.happens("staff/dirt/stale", shares["stale_year"]),
@@ -191,61 +194,55 @@ def _contacts(block: Block) -> list[pl.Expr]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Placement:
+    """One kind of assignment: whose, at which school, home (1) or not (0), and of which school year."""
+
+    name: str
+    whose: pl.Expr
+    school: pl.Expr
+    induk: int
+    year: int
+
+
 def _assignments(block: Block, people: pl.DataFrame) -> pl.DataFrame:
-    """`ptk_terdaftar`: the home school, a second school of the same or another jenjang for some, and stale rows of last year."""
-    draws, calendar = block.draws, block.world.calendar
-    shares = block.world.dirt["staff"]
+    """`ptk_terdaftar`: the home school, a second school for some, and stale rows of last year."""
+    year = block.world.calendar.year
     same = block.lookup(companions(block.schools, "jenjang"), pl.col("school"))
     apart = block.lookup(other_jenjang(block), pl.col("school"))
     second = pl.when("two_schools").then(same).otherwise(apart)
-    moved = draws.happens("staff/moved", shares["moved_last_year"])
-    parts = (
-        ("home", pl.lit(value=True), pl.col("school"), 1, calendar.year),
-        (
-            "second",
-            (pl.col("two_schools") & (same != pl.col("school")))
-            | (pl.col("two_jenjang") & (apart != pl.col("school"))),
-            second,
-            0,
-            calendar.year,
-        ),
-        ("stale", pl.col("stale_year"), pl.when(moved).then(same).otherwise("school"), 1, calendar.year - 1),
+    moved = block.draws.happens("staff/moved", block.world.dirt["staff"]["moved_last_year"])
+    earlier = pl.when(moved).then(same).otherwise("school")
+    placements = (
+        _Placement("home", pl.lit(value=True), pl.col("school"), 1, year),
+        _Placement("second", pl.col("two_schools") | pl.col("two_jenjang"), second, 0, year),
+        _Placement("stale", pl.col("stale_year"), earlier, 1, year - 1),
     )
-    tables = []
-    for name, mask, school, induk, year in parts:
-        chosen = people.filter(mask)
-        stale = name == "stale"
-        gone = pl.lit(value=False) if stale else pl.col("left_already")
-        tables.append(
-            chosen.select(
-                ptk_terdaftar_id=uuid(draws, f"ptk_terdaftar/{name}"),
-                ptk_id=pl.when("upper_uuid").then(pl.col("ptk_id").str.to_uppercase()).otherwise("ptk_id"),
-                sekolah_id=block.at_school("sekolah_id", school),
-                tahun_ajaran_id=pl.lit(year, dtype=pl.Int32),
-                jenis_ptk_id=pl.when(pl.col("jenis_ptk_id") == TYPED_HEAD)
-                .then(3)
-                .otherwise("jenis_ptk_id")
-                .cast(pl.Int32)
-                if stale
-                else pl.col("jenis_ptk_id"),
-                jabatan_ptk_id=pl.when(pl.col("jenis_ptk_id") == TYPED_HEAD)
-                .then(HEAD)
-                .when("support_staff")
-                .then(6)
-                .otherwise(1)
-                .cast(pl.Int32),
-                ptk_induk=pl.lit(induk, dtype=pl.Int32),
-                tmt_tugas=pl.lit(date(year, 7, 1)) - pl.duration(days=draws.below(f"tmt/{name}", 4_000).cast(pl.Int64)),
-                jenis_keluar_id=pl.when(gone).then(
-                    block.lookup(pl.Series(["9", "4", "2", "6", "8"]), draws.below("staff/exit", 5))
-                ),
-                tgl_ptk_keluar=pl.when(gone).then(
-                    pl.lit(calendar.day) - pl.duration(days=5 + draws.below("staff/exit-day", 80).cast(pl.Int64))
-                ),
-                soft_delete=pl.lit(0, dtype=pl.Int32),
-            )
-        )
-    return pl.concat(tables)
+    return pl.concat(_assignment_rows(block, people, placement) for placement in placements)
+
+
+def _assignment_rows(block: Block, people: pl.DataFrame, placement: _Placement) -> pl.DataFrame:
+    draws, calendar = block.draws, block.world.calendar
+    stale = placement.year < calendar.year
+    heads = pl.col("jenis_ptk_id") == TYPED_HEAD
+    kind = pl.when(heads).then(3).otherwise("jenis_ptk_id") if stale else pl.col("jenis_ptk_id")
+    gone = pl.lit(value=False) if stale else pl.col("left_already")
+    code = block.lookup(pl.Series(["9", "4", "2", "6", "8"]), draws.below("staff/exit", 5))
+    left = pl.lit(calendar.day) - pl.duration(days=5 + draws.below("staff/exit-day", 80).cast(pl.Int64))
+    days = draws.below(f"tmt/{placement.name}", 4_000).cast(pl.Int64)
+    return people.filter(placement.whose).select(
+        ptk_terdaftar_id=uuid(draws, f"ptk_terdaftar/{placement.name}"),
+        ptk_id=pl.when("upper_uuid").then(pl.col("ptk_id").str.to_uppercase()).otherwise("ptk_id"),
+        sekolah_id=block.at_school("sekolah_id", placement.school),
+        tahun_ajaran_id=pl.lit(placement.year, dtype=pl.Int32),
+        jenis_ptk_id=kind.cast(pl.Int32),
+        jabatan_ptk_id=pl.when(heads).then(HEAD).when("support_staff").then(6).otherwise(1).cast(pl.Int32),
+        ptk_induk=pl.lit(placement.induk, dtype=pl.Int32),
+        tmt_tugas=pl.lit(date(placement.year, 7, 1)) - pl.duration(days=days),
+        jenis_keluar_id=pl.when(gone).then(code),
+        tgl_ptk_keluar=pl.when(gone).then(left),
+        soft_delete=pl.lit(0, dtype=pl.Int32),
+    )
 
 
 def other_jenjang(block: Block) -> pl.Series:

@@ -8,6 +8,7 @@ from datetime import date
 import polars as pl
 
 from belajarid_recon.population.block import Block
+from belajarid_recon.population.names import read_shipped
 
 Tables = dict[str, pl.DataFrame]
 
@@ -99,11 +100,8 @@ def roll_event(chance: pl.Expr, rates: dict[str, float]) -> pl.Expr:
     return event
 
 
-_RESPELL = (("Muhammad", "Mohammad"), ("Mohammad", "Muhammad"), ("Ahmad", "Achmad"), ("Siti", "Sitti"))
-
-
 def corrected_name() -> pl.Expr:
-    """`nama` with one correction that always changes it: blanks, a common variant, or a letter."""
+    """`nama` with one correction that always changes it: blanks, a usual variant of a word, or a letter."""
     name = pl.col("nama")
     fixed = (
         pl.when(name.str.contains("i", literal=True))
@@ -113,8 +111,18 @@ def corrected_name() -> pl.Expr:
     fixed = (
         pl.when(name.str.contains("U", literal=True)).then(name.str.replace("U", "OE", literal=True)).otherwise(fixed)
     )
-    for old, new in reversed(_RESPELL):
-        fixed = pl.when(name.str.contains(rf"\b{old}\b")).then(name.str.replace(rf"\b{old}\b", new)).otherwise(fixed)
+    for word, variant in _respellings():
+        whole = rf"\b{word}\b"
+        fixed = pl.when(name.str.contains(whole)).then(name.str.replace(whole, variant)).otherwise(fixed)
     return (
         pl.when(name.str.contains("  ", literal=True)).then(name.str.replace("  ", " ", literal=True)).otherwise(fixed)
     )
+
+
+def _respellings() -> list[tuple[str, str]]:
+    """Pairs of usual spellings, both ways: a full word and its first variant that is no abbreviation."""
+    pairs = []
+    for word, variants in read_shipped("name_variants").iter_rows():
+        longer = [variant for variant in variants.split("|") if len(variant) > 3]
+        pairs += [(word, longer[0]), (longer[0], word)] if longer else []
+    return pairs

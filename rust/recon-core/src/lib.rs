@@ -4,7 +4,11 @@
 //! does not panic. `clippy.toml` beside this crate and the lints in its manifest say so to the compiler.
 
 pub mod marker;
+pub mod row_digest;
+pub mod sha512_crypt;
+mod sha512_lanes;
 pub mod uuid;
+mod vector;
 
 /// 32 bytes under which identifiers are hashed. It prints masked.
 #[derive(Clone, PartialEq, Eq)]

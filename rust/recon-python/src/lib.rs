@@ -4,9 +4,11 @@
 
 mod account_keys;
 mod columns;
+mod compare;
 mod errors;
 mod markers;
 mod parse_uuids;
+mod sha512_crypt;
 mod shuffle;
 
 use pyo3::prelude::*;
@@ -17,8 +19,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("TableError", module.py().get_type::<errors::PyTableError>())?;
     module.add_function(wrap_pyfunction!(account_keys::account_keys, module)?)?;
+    module.add_function(wrap_pyfunction!(compare::compare, module)?)?;
+    module.add_function(wrap_pyfunction!(compare::row_digests, module)?)?;
     module.add_function(wrap_pyfunction!(markers::markers, module)?)?;
     module.add_function(wrap_pyfunction!(parse_uuids::parse_uuids, module)?)?;
+    module.add_function(wrap_pyfunction!(sha512_crypt::sha512_crypt, module)?)?;
     module.add_function(wrap_pyfunction!(shuffle::shuffle, module)?)?;
     Ok(())
 }

@@ -17,6 +17,7 @@ use arrow_select::take::take;
 use crate::TableError;
 use crate::part_file::PartFile;
 use crate::source::{Source, Unit};
+use crate::threads::joined;
 
 /// Memory of all row groups under construction together, in bytes.
 const WRITERS_BYTES: usize = 256 << 20;
@@ -24,9 +25,6 @@ const WRITERS_BYTES: usize = 256 << 20;
 const ROW_GROUP_BYTES_MIN: usize = 1 << 20;
 /// Routed batches that may wait between one reader and one writer.
 const WAITING_BATCHES: usize = 2;
-/// Most threads a call may ask for.
-pub(crate) const THREADS_MAX: usize = 64;
-
 /// How many rows went where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counts {
@@ -77,14 +75,6 @@ enum Message {
 enum Stop {
     Failed(usize, TableError),
     Others,
-}
-
-/// Refuse a count of threads out of bounds.
-pub(crate) fn checked_threads(threads: usize) -> Result<usize, TableError> {
-    if (1..=THREADS_MAX).contains(&threads) {
-        return Ok(threads);
-    }
-    Err(TableError::Argument { problem: "threads must be from 1 to 64", value: threads.to_string() })
 }
 
 /// Cut `source` into files that are finished but not yet published. With one thread all work is on the caller's.
@@ -274,11 +264,6 @@ fn write_units(
         file.finish().map_err(|error| Stop::Failed(units, error))?;
     }
     Ok(lane)
-}
-
-/// A thread's result; a panic is a bug of ours and goes on as one.
-fn joined<T>(result: thread::Result<T>) -> T {
-    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// The files in order, or the error at the first row group that had one: the same whatever the timing.

@@ -39,6 +39,9 @@ pub enum TableError {
         /// What was given.
         value: String,
     },
+    /// A password hash was asked for out of bounds.
+    #[error(transparent)]
+    Crypt(#[from] recon_core::sha512_crypt::CryptError),
     /// Arrow refused an array or a stream.
     #[error("arrow data is not usable: {0}")]
     Arrow(#[from] arrow_schema::ArrowError),

@@ -1,14 +1,20 @@
 //! Arrow and Parquet around the pure kernels of `recon-core`: columns of any layout, shuffle, seal, threads.
 
+mod attribute;
 mod bytes_column;
 pub mod columns;
+mod compare;
 mod cut;
 mod error;
 pub mod identifiers;
 mod part_file;
+mod sha512_crypt;
 mod shuffle;
 mod source;
+mod threads;
 
+pub use compare::{CompareCounts, Comparison, Side, compare, row_digests};
 pub use cut::Counts;
 pub use error::TableError;
+pub use sha512_crypt::sha512_crypt;
 pub use shuffle::{KeyKind, Shuffle, shuffle};

@@ -12,10 +12,11 @@ use recon_core::uuid::{parse_bytes, parse_text};
 
 use crate::TableError;
 use crate::bytes_column::{BytesColumn, is_binary, is_text};
-use crate::cut::{Addressed, Counts, Destinations, checked_threads, cut, routed_schema};
+use crate::cut::{Addressed, Counts, Destinations, cut, routed_schema};
 use crate::identifiers::fixed_size_binary;
 use crate::part_file::PartFile;
 use crate::source::Source;
+use crate::threads::checked_threads;
 
 /// Columns that a shuffle adds.
 const ADDED: [&str; 4] = ["_person", "_marker", "_file", "_row"];

@@ -1,0 +1,52 @@
+//! Threads around kernels that know of none.
+
+use std::ops::Range;
+use std::thread;
+
+use crate::TableError;
+
+/// Most threads a call may ask for.
+pub(crate) const THREADS_MAX: usize = 64;
+
+/// Refuse a count of threads out of bounds.
+pub(crate) fn checked_threads(threads: usize) -> Result<usize, TableError> {
+    if (1..=THREADS_MAX).contains(&threads) {
+        return Ok(threads);
+    }
+    Err(TableError::Argument { problem: "threads must be from 1 to 64", value: threads.to_string() })
+}
+
+/// Cut `0..len` into as many ranges as threads, and return what `work` makes of each, in order. One thread is the caller's.
+pub(crate) fn in_ranges<T: Send>(len: usize, threads: usize, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
+    let each = len.div_ceil(threads).max(1);
+    let mut ranges = (0..len).step_by(each).map(|start| start..len.min(start + each));
+    let first = ranges.next().unwrap_or(0..0);
+    let work = &work;
+    thread::scope(|scope| {
+        let others = ranges.map(|range| scope.spawn(move || work(range))).collect::<Vec<_>>();
+        let mut results = vec![work(first)];
+        results.extend(others.into_iter().map(|thread| joined(thread.join())));
+        results
+    })
+}
+
+/// A thread's result; a panic is a bug of ours and goes on as one.
+pub(crate) fn joined<T>(result: thread::Result<T>) -> T {
+    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_ranges;
+
+    /// Whatever the length and the threads, each position is in exactly one range, in order.
+    #[test]
+    fn ranges_cover_all() {
+        for len in [0, 1, 2, 7, 64, 1_000] {
+            for threads in [1, 2, 3, 8, 64] {
+                let seen = in_ranges(len, threads, |range| range.collect::<Vec<_>>()).concat();
+                assert_eq!(seen, (0..len).collect::<Vec<_>>());
+            }
+        }
+    }
+}

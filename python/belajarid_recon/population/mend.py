@@ -79,8 +79,12 @@ def _mend(request: MendRequest, table: str, schools: pl.DataFrame) -> int:
         .join(where, on="school", how="left", maintain_order="left")
         for path in paths
     ]
+    whole = pl.concat(keyed)
+    if "tahun_ajaran_id" in whole.columns:  # an assignment of an earlier year keeps nobody anywhere
+        whole = whole.filter(pl.col("tahun_ajaran_id") == pl.col("tahun_ajaran_id").max())
     elsewhere = (
-        pl.concat([rows.filter(pl.col("jenis_keluar_id").is_null()).select("person", "jenjang") for rows in keyed])
+        whole.filter(pl.col("jenis_keluar_id").is_null())
+        .select("person", "jenjang")
         .unique()
         .with_columns(elsewhere=pl.lit(value=True))
     )

@@ -30,7 +30,7 @@ from belajarid_recon.sources.extract import Extract
 from belajarid_recon.sources.parts import ShuffledExtract, TableCounts, read_broadcast, shuffle_extract
 
 Watch = Callable[[str, int, int], None]
-"""Told a label, how much of the work under it is done, and how much there is."""
+"""Told a label, how much of the work under it is done, and how much there is (0: not known beforehand)."""
 
 
 def quiet(label: str, done: int, total: int) -> None:

@@ -14,13 +14,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 PLAIN_LINE_SECONDS = 10.0
+FILE_WIDTH = 120
 
 
 class Watcher(Protocol):
     """Told how far long work has come; called from any thread."""
 
     def __call__(self, label: str, done: int, total: int) -> None:
-        """`done` of `total` pieces of the work called `label` are finished."""
+        """`done` of `total` pieces of the work called `label` are finished; a total of 0 is not known beforehand."""
         ...
 
 
@@ -33,7 +34,8 @@ class Printer:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self._out = Console(highlight=False)
+        # A file or a pipe has no width of its own, and a table that is cut there is lost.
+        self._out = Console(highlight=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
         self._talk = Console(stderr=True, highlight=False)
         self._document: dict[str, Any] = {}
 
@@ -88,8 +90,8 @@ class _Bars:
 
     def __call__(self, label: str, done: int, total: int) -> None:
         if label not in self._tasks:
-            self._tasks[label] = self._bars.add_task(label, total=total)
-        self._bars.update(self._tasks[label], completed=done, total=total)
+            self._tasks[label] = self._bars.add_task(label, total=total or None)
+        self._bars.update(self._tasks[label], completed=done, total=total or None)
 
 
 class _PlainLines:
@@ -104,7 +106,8 @@ class _PlainLines:
         if now - self._last.get(label, self._started) < PLAIN_LINE_SECONDS:
             return
         self._last[label] = now
-        print(f"{label}: {done:,} of {total:,}", file=sys.stderr, flush=True)  # noqa: T201 - this is the printer
+        of = f" of {total:,}" if total else ""
+        print(f"{label}: {done:,}{of}", file=sys.stderr, flush=True)  # noqa: T201 - this is the printer
 
 
 def write_json(document: dict[str, Any]) -> None:

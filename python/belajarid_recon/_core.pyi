@@ -12,6 +12,19 @@ Every function works without holding the interpreter. Keys are 32 bytes and neve
 from collections.abc import Sequence
 from typing import Literal, Protocol, TypedDict, type_check_only
 
+__all__ = [
+    "TableError",
+    "__version__",
+    "account_keys",
+    "compare",
+    "markers",
+    "parse_uuids",
+    "row_digests",
+    "seal",
+    "sha512_crypt",
+    "shuffle",
+]
+
 __version__: str
 
 @type_check_only
@@ -88,6 +101,35 @@ def shuffle(
     Memory is bounded by the row groups under construction: 256 MiB, and at least 1 MiB a part.
     Raises TableError, with file and column, for a file that is missing, truncated or not Parquet; a column that is missing, or of
     another type than in the first file; an account key that is not 17 bytes long; a place that cannot be written.
+    """
+
+@type_check_only
+class SealCounts(TypedDict):
+    """Rows read; without a key; in each part. The second and third add up to the first."""
+
+    read: int
+    unmarked: int
+    parts: list[int]
+
+def seal(
+    files: Sequence[str],
+    *,
+    key_column: str,
+    columns: Sequence[str],
+    parts: int,
+    out_folder: str,
+    table: str,
+    threads: int,
+) -> SealCounts:
+    """Cut the Parquet files of one table by account key, each part `out_folder/part=NNN/<table>.parquet` sorted by that key.
+
+    As `shuffle` with key "account", but: rows are in order of the key's bytes (rows of one key in order of file and row); row groups have
+    131,072 rows at most; `key_column` is written as 17 fixed bytes, in its place among `columns` or before them; nothing
+    is added, so that a sealed part does not depend on how its rows were spread over files. Rows whose key is null go to
+    `out_folder/unmarked/<table>.parquet`, in order of file and row.
+
+    The rows pass through `out_folder/.<table>.spill`, which is removed. Each thread holds one part in memory.
+    Raises TableError as `shuffle` does.
     """
 
 def sha512_crypt(

@@ -56,7 +56,7 @@ pub(crate) struct Destinations {
     /// Positions of the routed columns that go to rows set aside.
     pub(crate) aside: Vec<usize>,
     /// Columns whose values do not repeat.
-    pub(crate) unrepeated: Vec<&'static str>,
+    pub(crate) unrepeated: Vec<String>,
 }
 
 /// Rows ordered by destination; destination d has the rows from `starts[d]` to `starts[d + 1]`.
@@ -110,9 +110,10 @@ fn create_files(destinations: &Destinations) -> Result<Vec<PartFile>, TableError
     let (count, in_parts) = (destinations.places.len() - 1, destinations.schema(&destinations.in_parts)?);
     let aside = destinations.schema(&destinations.aside)?;
     let row_group_bytes = (WRITERS_BYTES / count).max(ROW_GROUP_BYTES_MIN);
+    let unrepeated = destinations.unrepeated.iter().map(String::as_str).collect::<Vec<_>>();
     let create = |(number, place): (usize, &PathBuf)| {
         let schema = if number < count { &in_parts } else { &aside };
-        PartFile::create(place.clone(), schema, &destinations.unrepeated, row_group_bytes)
+        PartFile::create(place.clone(), schema, &unrepeated, row_group_bytes)
     };
     destinations.places.iter().enumerate().map(create).collect()
 }

@@ -63,17 +63,9 @@ pub fn shuffle(order: &Shuffle) -> Result<Counts, TableError> {
     }
     let source = Source::open(&order.files, &wanted)?;
     let key_place = wanted.iter().position(|column| *column == order.key_column).unwrap_or(0);
-    let key_type = source.fields[key_place].data_type().clone();
-    let accepted = match order.key {
-        KeyKind::Person(_) => is_text(&key_type) || is_binary(&key_type),
-        KeyKind::Account => is_binary(&key_type),
-    };
-    if !accepted {
-        return Err(TableError::FileColumn {
-            problem: format!("key expected, not {key_type}"),
-            file: source.path(0).to_owned(),
-            column: order.key_column.clone(),
-        });
+    match order.key {
+        KeyKind::Person(_) => check_key(&source, key_place, |key| is_text(key) || is_binary(key))?,
+        KeyKind::Account => check_key(&source, key_place, is_binary)?,
     }
     let kept = order.columns.len();
     let address = |file: usize, first_row: usize, mut columns: Vec<ArrayRef>| {
@@ -136,7 +128,7 @@ impl Shuffle {
             routed: routed_schema(fields),
             in_parts: (0..all).collect(),
             aside: (0..kept).chain(all - 2..all).collect(),
-            unrepeated: vec!["_person", "_marker", "_row"],
+            unrepeated: ["_person", "_marker", "_row"].map(str::to_owned).to_vec(),
         }
     }
 }
@@ -177,6 +169,19 @@ pub(crate) fn check_table_name(table: &str) -> Result<(), TableError> {
     Err(TableError::Argument {
         problem: "table must be a name of letters, digits, dots, hyphens and low lines",
         value: table.to_owned(),
+    })
+}
+
+/// Refuse a key column of a type that holds no keys.
+pub(crate) fn check_key(source: &Source, place: usize, accepted: fn(&DataType) -> bool) -> Result<(), TableError> {
+    let field = &source.fields[place];
+    if accepted(field.data_type()) {
+        return Ok(());
+    }
+    Err(TableError::FileColumn {
+        problem: format!("keys expected, not {}", field.data_type()),
+        file: source.path(0).to_owned(),
+        column: field.name().clone(),
     })
 }
 

@@ -56,7 +56,7 @@ def _rare_name(draws: Draws, stream: str) -> pl.Expr:
     for plain, marked in reversed(_ACCENTS):
         swapped = name.str.replace(plain, marked, literal=True)
         accented = pl.when(name.str.contains(plain, literal=True)).then(swapped).otherwise(accented)
-    words = ["nama", "other", "other", "nama", "other", "nama", "nama"]
+    words = ["nama", "other", "other", "nama", "other", "nama", "nama"] * 3
     long = pl.concat_str(words, separator=" ").str.slice(0, 75).str.strip_chars()
     apostrophe = pl.concat_str([name.str.slice(0, 2), pl.lit("'"), name.str.slice(2)])
     titled = pl.when(title < len(_SUFFIXES)).then(suffix).otherwise(prefix)

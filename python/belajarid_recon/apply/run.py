@@ -19,7 +19,7 @@ from belajarid_recon.directory.interface import Directory
 from belajarid_recon.errors import PlanError
 from belajarid_recon.plan.definition import Plan
 from belajarid_recon.settings import Settings
-from belajarid_recon.state.folders import RunFolder, RunStatus
+from belajarid_recon.state.folders import RunFolder, RunStatus, list_runs
 from belajarid_recon.state.journal import Journal
 from belajarid_recon.state.ledger import reserve_addresses
 from belajarid_recon.state.lifecycle import record_lifecycle
@@ -48,8 +48,7 @@ def apply_plan(
     of them the same call goes on.
     """
     lock.require(run.state)
-    if run.status() in {RunStatus.CLOSED, RunStatus.ABANDONED}:
-        raise PlanError(f"run is {run.status()}: {run.run_id}", hint="make a new plan")
+    _check_turn(run)
     digest = plan.digest
     _check_world(plan, settings, components.directories)
     with _open_journal(run, plan, digest, components.clock) as journal:
@@ -98,6 +97,17 @@ def _tenants(plan: Plan) -> list[str]:
     """Tenants with steps that no guard holds, in the plan's order."""
     free = plan.steps.filter(pl.col("held_by").is_null())
     return free["tenant"].unique(maintain_order=True).to_list()
+
+
+def _check_turn(run: RunFolder) -> None:
+    """Refuse a run that is over, and one that another has overtaken: its plan knows nothing of what that one did."""
+    if run.status() in {RunStatus.CLOSED, RunStatus.ABANDONED}:
+        raise PlanError(f"run is {run.status()}: {run.run_id}", hint="make a new plan")
+    for other in list_runs(run.state):
+        if other != run and other.status() is RunStatus.APPLYING:
+            raise PlanError(f"another run is unfinished: {other.run_id}", hint="apply it to its end, or abandon it")
+        if other.run_id > run.run_id and other.journal.exists():
+            raise PlanError(f"a later run has been applied: {other.run_id}", hint="make a new plan")
 
 
 def _check_world(plan: Plan, settings: Settings, directories: Mapping[str, Directory]) -> None:

@@ -113,7 +113,7 @@ class Guards(_Table):
 class Run(_Table):
     """How the work is cut. Neither number changes a plan."""
 
-    parts: Annotated[int, Field(ge=1, le=1_024)] = 4
+    parts: Annotated[int, Field(ge=1, le=512)] = 4
     threads: Annotated[int, Field(ge=1, le=64)] = 2
 
     @model_validator(mode="after")

@@ -16,6 +16,8 @@ __all__ = [
     "TableError",
     "__version__",
     "account_keys",
+    "allocate_user_ids",
+    "candidate_user_id",
     "compare",
     "markers",
     "parse_uuids",
@@ -23,6 +25,7 @@ __all__ = [
     "seal",
     "sha512_crypt",
     "shuffle",
+    "user_id_bases",
 ]
 
 __version__: str
@@ -187,4 +190,39 @@ def row_digests(table: ArrowTable, *, attributes: Sequence[str], seed: int) -> A
     Hashed is, for each attribute in order: byte 0 for null; else byte 1, the content's length as 8 bytes, least significant first, and
     the content: UTF-8 text or bytes; one byte 0 or 1; the integer as 8 bytes, least significant first, with sign.
     It tells rows apart within a run and guards no integrity. Raises TableError that names the column.
+    """
+
+def user_id_bases(names: ArrowColumn) -> ArrowColumn:
+    """The base of each name's user ID: its first and last word, folded to a to z and joined by a dot.
+
+    A name is normalised (NFKC), transliterated to ASCII and lower-cased. Blanks, hyphens, dots, commas and slashes part its words;
+    of a word the letters a to z stay (apostrophes and digits drop out of it), 24 at most, and a word without any is none. A name
+    of one word gives that word; a name of none, and a null, `akun`. Rule: docs/decisions/0001-spine.md, "User IDs".
+    Raises TableError when the column holds no strings.
+    """
+
+def candidate_user_id(base: str, account_key: bytes, attempt: int, *, naming_key: bytes) -> str:
+    """The user ID of one candidate: the base, and digits that follow from account key and attempt.
+
+    Digits: 4 for attempts 0 to 3, 5 for 4 to 7, 6 for 8 to 63, zero-padded. Their number is the BLAKE3 keyed hash, under `naming_key`, of
+    the account key's 17 bytes and the attempt's 4 (least significant first); of that the first 8 bytes, least significant first,
+    modulo 10^digits. One number can be likelier than another by less than 10^6 / 2^64.
+    Raises TableError when an argument is out of bounds.
+    """
+
+def allocate_user_ids(people: ArrowTable, taken: ArrowTable, *, naming_key: bytes, threads: int = 1) -> ArrowTable:
+    """Give each person a user ID that nobody else has.
+
+    `people`: account_key (17 bytes, each once), name (string; null for none). A user ID is unique in the jenjang, the key's last byte.
+    `taken`: jenjang_code (integer), user_id (string), owner (account key or null): what is in sight or was ever given. A row blocks
+    everybody but its owner, and everybody when it has none; two rows of one user ID block whomever either blocks. Upper case in
+    `user_id` counts as lower case.
+
+    In each jenjang, people with one base take, in the order of their account keys, their first candidate
+    (`candidate_user_id`) that is neither blocked nor given to a lower key of this call. People with other bases never meet.
+    Returns, in account-key order: account_key (17 bytes), user_id (null when all 64 candidates are gone), attempt (Int32;
+    null likewise), base. The result is the same whatever the order of rows, the batches and the `threads` (1 to 64).
+
+    Raises TableError for a column that is missing, of another type, or null where it must not be, and for an account key
+    that stands twice.
     """

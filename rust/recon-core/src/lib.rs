@@ -7,6 +7,7 @@ pub mod marker;
 pub mod row_digest;
 pub mod sha512_crypt;
 mod sha512_lanes;
+pub mod user_id;
 pub mod uuid;
 mod vector;
 

@@ -5,18 +5,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3_arrow::input::AnyRecordBatch;
 use pyo3_arrow::{PyChunkedArray, PyTable};
-use recon_table::{Comparison, Side, TableError};
+use recon_table::Comparison;
 
 use crate::columns::computed;
 use crate::errors::raised;
-
-/// All of a table, read without holding the interpreter.
-fn side(py: Python<'_>, table: AnyRecordBatch) -> PyResult<Side> {
-    let reader = table.into_reader()?;
-    let schema = reader.schema();
-    let batches = py.detach(move || reader.collect::<Result<Vec<_>, _>>()).map_err(TableError::from).map_err(raised)?;
-    Ok(Side { schema, batches })
-}
+use crate::tables::{side, table as returned};
 
 // The arguments are the verb's; callers name each of them.
 #[allow(clippy::too_many_arguments)]
@@ -40,8 +33,7 @@ pub(crate) fn compare<'py>(
     told.set_item("removed", counts.removed)?;
     told.set_item("changed", counts.changed)?;
     told.set_item("duplicate", counts.duplicate)?;
-    let schema = batch.schema();
-    Ok((PyTable::try_new(vec![batch], schema)?, told))
+    Ok((returned(batch)?, told))
 }
 
 #[pyfunction]

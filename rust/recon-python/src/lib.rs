@@ -3,6 +3,8 @@
 //! Signatures and documentation for callers are in `python/belajarid_recon/_core.pyi`.
 
 mod account_keys;
+mod allocate_user_ids;
+mod candidate_user_id;
 mod columns;
 mod compare;
 mod errors;
@@ -11,6 +13,8 @@ mod parse_uuids;
 mod seal;
 mod sha512_crypt;
 mod shuffle;
+mod tables;
+mod user_id_bases;
 
 use pyo3::prelude::*;
 
@@ -20,6 +24,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("TableError", module.py().get_type::<errors::PyTableError>())?;
     module.add_function(wrap_pyfunction!(account_keys::account_keys, module)?)?;
+    module.add_function(wrap_pyfunction!(allocate_user_ids::allocate_user_ids, module)?)?;
+    module.add_function(wrap_pyfunction!(candidate_user_id::candidate_user_id, module)?)?;
     module.add_function(wrap_pyfunction!(compare::compare, module)?)?;
     module.add_function(wrap_pyfunction!(compare::row_digests, module)?)?;
     module.add_function(wrap_pyfunction!(markers::markers, module)?)?;
@@ -27,5 +33,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(seal::seal, module)?)?;
     module.add_function(wrap_pyfunction!(sha512_crypt::sha512_crypt, module)?)?;
     module.add_function(wrap_pyfunction!(shuffle::shuffle, module)?)?;
+    module.add_function(wrap_pyfunction!(user_id_bases::user_id_bases, module)?)?;
     Ok(())
 }

@@ -88,6 +88,17 @@ impl BytesColumn {
         }
     }
 
+    /// The text of a row; `None` where it is null, or bytes that are no UTF-8.
+    #[inline]
+    pub(crate) fn text(&self, row: usize) -> Option<&str> {
+        match self {
+            Self::Utf8(array) => array.is_valid(row).then(|| array.value(row)),
+            Self::LargeUtf8(array) => array.is_valid(row).then(|| array.value(row)),
+            Self::Utf8View(array) => array.is_valid(row).then(|| array.value(row)),
+            bytes => bytes.get(row).and_then(|bytes| std::str::from_utf8(bytes).ok()),
+        }
+    }
+
     /// Every row in order.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = Option<&[u8]>> {
         (0..self.len()).map(|row| self.get(row))

@@ -27,6 +27,15 @@ pub struct Side {
     pub batches: Vec<RecordBatch>,
 }
 
+impl Side {
+    /// A column as one array. `side` is what the table is called where it is missing.
+    pub(crate) fn column(&self, side: &str, column: &str) -> Result<ArrayRef, TableError> {
+        let field = field_of(side, self, column)?;
+        let chunks = self.batches.iter().filter_map(|batch| batch.column_by_name(column));
+        crate::columns::gathered(chunks.map(|chunk| Ok(Arc::clone(chunk))), field.data_type())
+    }
+}
+
 /// What to compare by, and how.
 #[derive(Debug)]
 pub struct Comparison {
@@ -155,25 +164,18 @@ fn key_kind(desired: &Side, observed: &Side, key: &str) -> Result<AttributeKind,
 
 fn field_of<'a>(side: &str, table: &'a Side, column: &str) -> Result<&'a Field, TableError> {
     table.schema.field_with_name(column).map_err(|_| TableError::Column {
-        problem: format!("the {side} side has no such column"),
+        problem: format!("the {side} table has no such column"),
         column: column.to_owned(),
     })
 }
 
-/// A column of a side as one array.
-fn gathered(side: &str, table: &Side, column: &str) -> Result<ArrayRef, TableError> {
-    let field = field_of(side, table, column)?;
-    let chunks = table.batches.iter().filter_map(|batch| batch.column_by_name(column));
-    crate::columns::gathered(chunks.map(|chunk| Ok(Arc::clone(chunk))), field.data_type())
-}
-
 fn attribute_columns(side: &str, table: &Side, names: &[String]) -> Result<Vec<AttributeColumn>, TableError> {
-    names.iter().map(|name| AttributeColumn::of(name, &gathered(side, table, name)?)).collect()
+    names.iter().map(|name| AttributeColumn::of(name, &table.column(side, name)?)).collect()
 }
 
 impl Prepared {
     fn of(side: &str, table: &Side, order: &Comparison) -> Result<Self, TableError> {
-        let array = gathered(side, table, &order.key)?;
+        let array = table.column(side, &order.key)?;
         if array.logical_null_count() > 0 {
             return Err(TableError::Column {
                 problem: format!("the {side} side has a null key"),

@@ -13,6 +13,7 @@ mod sha512_crypt;
 mod shuffle;
 mod source;
 mod threads;
+mod user_ids;
 
 pub use compare::{CompareCounts, Comparison, Side, compare, row_digests};
 pub use cut::Counts;
@@ -20,3 +21,4 @@ pub use error::TableError;
 pub use seal::{Seal, seal};
 pub use sha512_crypt::sha512_crypt;
 pub use shuffle::{KeyKind, Shuffle, shuffle};
+pub use user_ids::{allocate_user_ids, candidate_user_id, user_id_bases};

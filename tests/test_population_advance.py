@@ -240,7 +240,13 @@ def test_the_plant_changes_only_the_planted_rows(weeks: Weeks) -> None:
 
 def test_the_same_week_has_the_same_bytes_and_another_seed_has_not(weeks: Weeks, tmp_path: Path) -> None:
     """A week follows from population and seed."""
-    advance_population(AdvanceRequest(weeks.folder / "1", tmp_path / "again"))
+    told: list[tuple[int, int]] = []
+    advance_population(
+        AdvanceRequest(
+            weeks.folder / "1", tmp_path / "again", progress=lambda done, people: told.append((done, people))
+        )
+    )
+    assert told[-1] == (PEOPLE, PEOPLE)
     assert folder_digest(tmp_path / "again") == folder_digest(weeks.folder / "2")
     other = advance_population(AdvanceRequest(weeks.folder / "1", tmp_path / "other", seed=10))
     assert other.events != weeks.summary.events

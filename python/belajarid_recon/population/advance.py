@@ -49,7 +49,7 @@ class AdvanceRequest:
     days: int = 7
     plant: Plant | None = None
     progress: Callable[[int, int], None] | None = None
-    """Called with (blocks done, blocks) after each block."""
+    """Called with (people done, people of the source) after each block."""
 
 
 def advance_population(request: AdvanceRequest) -> Summary:
@@ -70,21 +70,23 @@ def advance_population(request: AdvanceRequest) -> Summary:
     _copy_unchanged(request, document, writer)
     events: dict[str, int] = {}
 
-    blocks_done = 0
+    people_done = 0
 
-    def work(number: int) -> dict[str, int]:
+    def work(number: int) -> tuple[int, dict[str, int]]:
         block = _make_block(world, schools, number, Draws(seed, f"{day.isoformat()}/block/{number}"))
         week = _read_week(request.source, block, day)
+        people = int((week.truth["person_id"] == week.truth["true_person_id"]).sum())
         _write_week(request, writer, week)
-        return week.events
+        return people, week.events
 
-    def done(happened: dict[str, int]) -> None:
-        nonlocal blocks_done
-        blocks_done += 1
+    def done(result: tuple[int, dict[str, int]]) -> None:
+        nonlocal people_done
+        people, happened = result
+        people_done += people
         for event, count in happened.items():
             events[event] = events.get(event, 0) + count
         if request.progress is not None:
-            request.progress(blocks_done, world.blocks)
+            request.progress(people_done, int(document["people"]))
 
     each_block(world.blocks, work, done)
     people = int(document["people"]) + events.get("entered", 0) + events.get("staff_entered", 0)

@@ -53,6 +53,7 @@ mod tests {
         row
     }
 
+    /// A byte more in one value and a byte less in the next make another row.
     #[test]
     fn neighbours_do_not_run_into_each_other() {
         let rows = [
@@ -69,6 +70,7 @@ mod tests {
         }
     }
 
+    /// The canonical form is what is written down for those who recompute it.
     #[test]
     fn the_form_is_the_documented_one() {
         let row = canonical(&[Value::Null, Value::Bytes(b"x"), Value::Boolean(true), Value::Integer(-1)]);
@@ -78,6 +80,7 @@ mod tests {
         assert_eq!(row, expected);
     }
 
+    /// Another seed gives another digest.
     #[test]
     fn the_seed_counts() {
         assert_ne!(digest(b"row", 1), digest(b"row", 2));

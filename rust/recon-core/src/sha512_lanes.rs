@@ -234,8 +234,8 @@ mod tests {
             agrees_with_sha2(Single, &blocks);
             #[cfg(target_arch = "x86_64")]
             {
-                pulp::x86::V3::try_new().into_iter().for_each(|vector| agrees_with_sha2(vector, &blocks));
-                pulp::x86::V4::try_new().into_iter().for_each(|vector| agrees_with_sha2(vector, &blocks));
+                if let Some(vector) = pulp::x86::V3::try_new() { agrees_with_sha2(vector, &blocks); }
+                if let Some(vector) = pulp::x86::V4::try_new() { agrees_with_sha2(vector, &blocks); }
             }
         }
     }

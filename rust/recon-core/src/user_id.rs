@@ -120,6 +120,7 @@ pub struct Given {
 /// Give user IDs to the people of one base in one jenjang: each, in the order of their keys, takes the first candidate that is free.
 ///
 /// `people` are account keys with positions, in ascending order of keys; `taken` is in ascending order. `None`: no candidate is free.
+#[must_use]
 pub fn allocate(naming_key: &HashKey, people: &[(AccountKey, u32)], taken: &[Taken]) -> Vec<Option<Given>> {
     let mut given = BTreeSet::new();
     let first_free = |&(key, position): &(AccountKey, u32)| {

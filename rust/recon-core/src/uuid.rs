@@ -101,10 +101,8 @@ mod tests {
         /// Printing and parsing gives the bytes back, with and without hyphens, in either case.
         #[test]
         fn printed_parses_back(bytes in any::<[u8; 16]>(), upper in any::<bool>()) {
-            let mut digits = String::new();
-            for byte in bytes {
-                digits.push_str(&if upper { format!("{byte:02X}") } else { format!("{byte:02x}") });
-            }
+            let lower = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
+            let digits = if upper { lower.to_uppercase() } else { lower };
             let hyphens = format!(
                 "{}-{}-{}-{}-{}", &digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]
             );

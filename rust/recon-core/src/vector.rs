@@ -173,8 +173,8 @@ mod tests {
             agrees_with_words(Single, a, b, bits);
             #[cfg(target_arch = "x86_64")]
             {
-                pulp::x86::V3::try_new().into_iter().for_each(|vector| agrees_with_words(vector, a, b, bits));
-                pulp::x86::V4::try_new().into_iter().for_each(|vector| agrees_with_words(vector, a, b, bits));
+                if let Some(vector) = pulp::x86::V3::try_new() { agrees_with_words(vector, a, b, bits); }
+                if let Some(vector) = pulp::x86::V4::try_new() { agrees_with_words(vector, a, b, bits); }
             }
         }
     }

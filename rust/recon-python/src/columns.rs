@@ -25,13 +25,10 @@ pub(crate) fn chunked(name: &str, array: ArrayRef) -> PyResult<PyChunkedArray> {
 }
 
 /// An array computed without holding the interpreter.
-pub(crate) fn computed<A: Array + 'static>(
+pub(crate) fn computed<A: Array + Send + 'static>(
     py: Python<'_>,
     name: &str,
     work: impl FnOnce() -> Result<A, TableError> + Send,
-) -> PyResult<PyChunkedArray>
-where
-    A: Send,
-{
+) -> PyResult<PyChunkedArray> {
     chunked(name, Arc::new(py.detach(work).map_err(raised)?))
 }

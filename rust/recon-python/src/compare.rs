@@ -15,15 +15,15 @@ use crate::tables::{side, table as returned};
 #[allow(clippy::too_many_arguments)]
 #[pyfunction]
 #[pyo3(signature = (desired, observed, *, key, attributes, seed, threads = 1))]
-pub(crate) fn compare<'py>(
-    py: Python<'py>,
+pub(crate) fn compare(
+    py: Python<'_>,
     desired: AnyRecordBatch,
     observed: AnyRecordBatch,
     key: String,
     attributes: Vec<String>,
     seed: u64,
     threads: usize,
-) -> PyResult<(PyTable, Bound<'py, PyDict>)> {
+) -> PyResult<(PyTable, Bound<'_, PyDict>)> {
     let order = Comparison { key, attributes, seed, threads };
     let (desired, observed) = (side(py, desired)?, side(py, observed)?);
     let (batch, counts) = py.detach(|| recon_table::compare(&desired, &observed, &order)).map_err(raised)?;

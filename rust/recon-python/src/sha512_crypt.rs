@@ -21,6 +21,8 @@ impl AsRef<[u8]> for Secret {
     }
 }
 
+// The lists are made for this call.
+#[allow(clippy::needless_pass_by_value)]
 #[pyfunction]
 #[pyo3(signature = (secrets, salts, *, rounds, threads = 1))]
 pub(crate) fn sha512_crypt(

@@ -11,14 +11,16 @@ mod part_file;
 mod seal;
 mod sha512_crypt;
 mod shuffle;
+mod side;
 mod source;
 mod threads;
 mod user_ids;
 
-pub use compare::{CompareCounts, Comparison, Side, compare, row_digests};
+pub use compare::{Comparison, compare, row_digests};
 pub use cut::Counts;
 pub use error::TableError;
 pub use seal::{Seal, seal};
 pub use sha512_crypt::sha512_crypt;
 pub use shuffle::{KeyKind, Shuffle, shuffle};
+pub use side::Side;
 pub use user_ids::{allocate_user_ids, candidate_user_id, user_id_bases};

@@ -44,7 +44,7 @@ mod tests {
     fn ranges_cover_all() {
         for len in [0, 1, 2, 7, 64, 1_000] {
             for threads in [1, 2, 3, 8, 64] {
-                let seen = in_ranges(len, threads, |range| range.collect::<Vec<_>>()).concat();
+                let seen = in_ranges(len, threads, Iterator::collect::<Vec<_>>).concat();
                 assert_eq!(seen, (0..len).collect::<Vec<_>>());
             }
         }

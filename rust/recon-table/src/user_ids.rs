@@ -12,11 +12,10 @@ use recon_core::HashKey;
 use recon_core::marker::AccountKey;
 use recon_core::user_id::{Digits, Given, Taken, allocate, base};
 
-use crate::TableError;
 use crate::bytes_column::{BytesColumn, is_text};
-use crate::compare::Side;
 use crate::identifiers::{fixed_size_binary, fixed_values, jenjang_codes_of};
 use crate::threads::{checked_threads, in_ranges};
+use crate::{Side, TableError};
 
 /// Most people of one call: positions are numbers of 32 bits.
 const PEOPLE_MAX: usize = u32::MAX as usize;

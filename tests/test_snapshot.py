@@ -25,7 +25,9 @@ from belajarid_recon.directory.observed import (
     FINDING_SEVERAL,
     ObservedColumns,
     account_key_of,
+    carries_marker,
     npsn_of,
+    shows_marker,
 )
 from belajarid_recon.directory.snapshot import (
     CHAIN_STARTS_MAX,
@@ -281,6 +283,31 @@ class _TickingClock(SteppedClock):
 def test_a_marker_that_proves_nothing_counts_as_none(external_ids: Any, finding: str) -> None:
     """Damaged, of another jenjang, or not alone: the account is nobody's, and the finding says why."""
     assert account_key_of(external_ids, Jenjang.SD) == (None, finding)
+
+
+MARKERS = ["0" * 32 + ".sd", "1" * 32 + ".sd", "0" * 32 + ".smp", "A" * 32 + ".sd", "?", None]
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"value": st.sampled_from(MARKERS)},
+            optional={
+                "type": st.sampled_from(["custom", "account"]),
+                "customType": st.sampled_from(["recon", "other"]),
+            },
+        ),
+        max_size=3,
+    )
+)
+def test_all_readings_of_a_marker_agree(external_ids: Any) -> None:
+    """A plan's key, the answer to "is it this person's" and the answer to "is it anybody's" come from one reader."""
+    account = {"externalIds": external_ids}
+    key, finding = account_key_of(external_ids, Jenjang.SD)
+    carried = [marker for marker in MARKERS[:2] if carries_marker(account, str(marker))]
+    assert carried == ([] if key is None else [f"{key[:16].hex()}.sd"])
+    assert shows_marker(account) == (key is not None or finding != "")
+    assert not carries_marker(account, "A" * 32 + ".sd")
 
 
 @given(st.binary(min_size=16, max_size=16), st.sampled_from(list(Jenjang)))

@@ -31,7 +31,8 @@ from belajarid_recon.apply.body import Step, attributes_of, carries_step, desire
 from belajarid_recon.apply.killpoints import KillPoint
 from belajarid_recon.components import ScaledClock, SystemRandomness
 from belajarid_recon.directory.connect import connect
-from belajarid_recon.directory.google import GoogleDirectory, carries_marker
+from belajarid_recon.directory.google import GoogleDirectory
+from belajarid_recon.directory.observed import carries_marker
 from belajarid_recon.emulator.launch import EmulatorProcess
 from belajarid_recon.emulator.settings import EmulatorSettings
 from belajarid_recon.plan.definition import Plan

@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from belajarid_recon.apply.body import Step, carries_step, stands_before
-from belajarid_recon.directory.google import carries_marker
 from belajarid_recon.directory.interface import Account, Reply
+from belajarid_recon.directory.observed import carries_marker, shows_marker
 from belajarid_recon.state.journal import EventState
 
 
@@ -71,7 +71,7 @@ def judge_creation(step: Step, at_address: Account | None, with_marker: Sequence
         return Judgement(Outcome(EventState.DONE, ApplyReason.FIELDS_DIFFER, target_id=target_id), final=False)
     if at_address is not None:
         foreign = Outcome(EventState.PARKED, ApplyReason.ADDRESS_FOREIGN)
-        return Judgement(foreign, final=_has_marker(at_address))
+        return Judgement(foreign, final=shows_marker(at_address))
     return Judgement(ABSENT, final=False)
 
 
@@ -80,7 +80,7 @@ def judge_update(step: Step, account: Account | None) -> Judgement:
     if account is None:
         return Judgement(Outcome(EventState.PARKED, ApplyReason.ACCOUNT_GONE), final=False)
     if not carries_marker(account, step.marker or ""):
-        return Judgement(Outcome(EventState.PARKED, ApplyReason.ACCOUNT_FOREIGN), final=_has_marker(account))
+        return Judgement(Outcome(EventState.PARKED, ApplyReason.ACCOUNT_FOREIGN), final=shows_marker(account))
     if carries_step(step, account):
         return Judgement(Outcome(EventState.DONE, target_id=step.target_id), final=True)
     if stands_before(step, account):
@@ -101,8 +101,3 @@ def rejection(reply: Reply) -> Outcome:
     known = re.fullmatch(r"[a-z0-9-]{1,64}", word)
     reason = f"{ApplyReason.REJECTED}-{word}" if known else str(ApplyReason.REJECTED)
     return Outcome(EventState.PARKED, reason, reply.status)
-
-
-def _has_marker(account: Account) -> bool:
-    """Whether it carries a marker at all; one read in part may not show it yet."""
-    return any(entry.get("customType") == "recon" for entry in account.get("externalIds") or ())

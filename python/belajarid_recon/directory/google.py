@@ -21,6 +21,7 @@ from googleapiclient.model import JsonModel
 from belajarid_recon.components import Clock, Randomness
 from belajarid_recon.directory.connections import Answer, NoAnswerError, Request
 from belajarid_recon.directory.interface import Account, Page, Reply, StaleTokenError, Verdict
+from belajarid_recon.directory.observed import carries_marker
 from belajarid_recon.directory.quotas import RETRY_AFTER_SECONDS_MAX, Limited, Pacer
 from belajarid_recon.directory.transport import Transport
 from belajarid_recon.errors import DirectoryError
@@ -270,14 +271,6 @@ class GoogleDirectory:
             f"the directory of tenant {self.tenant} refuses a read: status {answer.status}, {_reason(answer)}",
             hint="the reason is Google's word for it; see its Directory API error pages",
         )
-
-
-def carries_marker(account: Account, marker: str) -> bool:
-    """Whether the account's externalIds hold exactly this marker of ours."""
-    return any(
-        entry.get("value") == marker and entry.get("customType") == "recon" and entry.get("type") == "custom"
-        for entry in account.get("externalIds") or ()
-    )
 
 
 def _request(built: Any) -> Request:  # noqa: ANN401 - HttpRequest, untyped

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from belajarid_recon.directory.interface import Account
 from belajarid_recon.errors import DirectoryError
 from belajarid_recon.schemas import JENJANG_CODE, OBSERVED, Jenjang
 
@@ -18,11 +19,11 @@ FINDING_FOREIGN = "marker-of-another-jenjang"
 FINDING_SEVERAL = "several-markers"
 
 
-def account_key_of(external_ids: Iterable[Mapping[str, Any]] | None, jenjang: Jenjang) -> tuple[bytes | None, str]:
-    """The account key that an account's marker stands for, and a finding: a word for why a marker was not taken, or nothing.
+def read_marker(external_ids: Iterable[Mapping[str, Any]] | None) -> tuple[str | None, str]:
+    """The account's marker as it is written there, and a finding: a word for why one was not taken, or nothing.
 
-    A marker is `<32 lower-case hexadecimal digits>.<jenjang>` with type custom and customType recon. One that is damaged, of another
-    jenjang, or not alone proves nothing: the account counts as unmarked, so that no plan touches it.
+    The one reader of markers. A marker is `<32 lower-case hexadecimal digits>.<jenjang>` with type custom and customType
+    recon. One that is damaged or not alone proves nothing: the account counts as unmarked, so that nothing touches it.
     """
     values = [
         entry.get("value")
@@ -42,9 +43,31 @@ def account_key_of(external_ids: Iterable[Mapping[str, Any]] | None, jenjang: Je
     # The round trip refuses what fromhex forgives: spaces and upper case.
     if len(digits) != MARKER_DIGITS or marker.hex() != digits or named not in JENJANG_CODE:
         return None, FINDING_MALFORMED
+    return value, ""
+
+
+def account_key_of(external_ids: Iterable[Mapping[str, Any]] | None, jenjang: Jenjang) -> tuple[bytes | None, str]:
+    """The account key that an account's marker stands for, and a finding as `read_marker` gives it.
+
+    A marker of another jenjang proves nothing either.
+    """
+    marker, finding = read_marker(external_ids)
+    if marker is None:
+        return None, finding
+    digits, _, named = marker.partition(".")
     if named != jenjang:
         return None, FINDING_FOREIGN
-    return marker + bytes((JENJANG_CODE[jenjang],)), ""
+    return bytes.fromhex(digits) + bytes((JENJANG_CODE[jenjang],)), ""
+
+
+def carries_marker(account: Account, marker: str) -> bool:
+    """Whether the account carries exactly this marker of ours."""
+    return read_marker(account.get("externalIds"))[0] == marker
+
+
+def shows_marker(account: Account) -> bool:
+    """Whether something stands where our marker does, be it another one, damaged, or several."""
+    return read_marker(account.get("externalIds")) != (None, "")
 
 
 def npsn_of(organizations: Iterable[Mapping[str, Any]] | None) -> str | None:

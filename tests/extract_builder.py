@@ -226,7 +226,7 @@ class Worked:
 
 def work(folder: Path, scratch: Path, *, parts: int = 1, threads: int = 1, day: date = DAY) -> Worked:
     """Take an extract through sources and records; every count is checked."""
-    extract = open_extract(folder)
+    extract = open_extract(folder, may_be_empty=frozenset(EXTRACT))
     period = Period.of(day)
     reference = make_reference(read_broadcast(extract, period.semester_id))
     cut = shuffle_extract(extract, parts=parts, marker_key=MARKER_KEY, folder=scratch, threads=threads)

@@ -254,3 +254,18 @@ def test_a_demo_folder_is_not_overwritten(tmp_path: Path):
         result = type_in("demo", "--people", 1_000, "--folder", tmp_path, *words)
         assert result.exit_code == ExitStatus.SETTINGS_REFUSED
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("table", ["role_pengguna", "registrasi_peserta_didik", "ptk_terdaftar", "rombongan_belajar"])
+def test_an_empty_table_is_no_departure(fresh: World, extract: Path, table: str):
+    """Roles, registrations, assignments or classes with headers only are a broken export, not everybody's leaving."""
+    path = file_of(extract, table)
+    pl.read_parquet(path).clear().write_parquet(path)
+    (extract / "extract.json").unlink()
+    refused(fresh, plan_of(fresh, extract), ExitStatus.INPUT_REFUSED, table)
+
+
+def test_a_path_with_brackets_is_printed_as_it_is(fresh: World, tmp_path: Path):
+    """Square brackets in a folder's name are no markup."""
+    result = plan_of(fresh, tmp_path / "[week]")
+    refused(fresh, result, ExitStatus.INPUT_REFUSED, "[week]")

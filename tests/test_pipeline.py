@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 
 import orjson
 import polars as pl
 import pytest
-from belajarid_recon.population.advance import AdvanceRequest, advance_population
 
 from belajarid_recon import pipeline
-from belajarid_recon.components import ScaledClock
-from belajarid_recon.errors import BusyError, PlanError, SettingsError
+from belajarid_recon.components import ScaledClock, SystemRandomness
+from belajarid_recon.directory.connect import connect
+from belajarid_recon.errors import BusyError, InputError, PlanError, SettingsError
+from belajarid_recon.population.advance import AdvanceRequest, advance_population
 from belajarid_recon.schemas import EXTRACT, Jenjang
 from belajarid_recon.settings import Endpoint, Run, Settings
-from belajarid_recon.state.folders import RunStatus
+from belajarid_recon.state.folders import RunStatus, new_run
+from belajarid_recon.state.ledger import reserve_addresses
 from belajarid_recon.state.lock import StateLock
 from worlds import DAY, World, world
 
@@ -97,7 +99,8 @@ def test_user_ids_are_unique_in_a_jenjang(converged: World):
 def test_shuffled_rows_parts_and_threads_give_one_digest(converged: World, next_week: Path, tmp_path: Path):
     """Row order, files, P and threads change nothing: one digest, and it is no empty plan's."""
     digests, heights = set(), set()
-    for number, (parts, threads) in enumerate([(1, 1), (2, 3), (4, 8), (4, 1), (1, 8)]):
+    cuts = [(1, 1), (2, 2), (4, 3), (1, 4), (2, 5), (4, 6), (1, 7), (2, 8)]
+    for number, (parts, threads) in enumerate(cuts):
         extract = next_week if number == 0 else shuffled(next_week, tmp_path / str(number), seed=number)
         planned = pipeline.make_plan(
             cut(converged.settings, parts, threads), pipeline.PlanRequest(extract=extract, date=DAY)
@@ -113,8 +116,10 @@ def test_creations_do_not_depend_on_order_either(tmp_path: Path):
     with world(tmp_path / "w", 1_500, seed=3) as fresh:
         other = shuffled(fresh.extract, tmp_path / "shuffled", seed=9)
         one = pipeline.make_plan(cut(fresh.settings, 1, 1), pipeline.PlanRequest(extract=fresh.extract, date=DAY))
-        four = pipeline.make_plan(cut(fresh.settings, 4, 8), pipeline.PlanRequest(extract=other, date=DAY))
-        assert one.plan.digest == four.plan.digest
+        for parts, threads in ((2, 1), (4, 8)):
+            cut_otherwise = cut(fresh.settings, parts, threads)
+            again = pipeline.make_plan(cut_otherwise, pipeline.PlanRequest(extract=other, date=DAY))
+            assert again.plan.digest == one.plan.digest
         assert one.plan.count("create") > 750
 
 
@@ -196,16 +201,121 @@ def test_a_real_endpoint_cannot_be_applied(converged: World):
         pipeline.apply_run(settings, pipeline.latest(settings).run_id)
 
 
-def test_other_keys_make_strangers_of_all_accounts(converged: World, tmp_path: Path):
-    """With another marker key our accounts are not ours: they get no step, and their addresses still block."""
-    other = tmp_path / "marker"
+def with_marker_key(settings: Settings, folder: Path) -> Settings:
+    """The settings with another marker key."""
+    other = folder / "marker"
     other.touch(mode=0o600)
     other.write_text("ab" * 32)
-    keys = converged.settings.keys.model_copy(update={"marker_file": other})
-    state = tmp_path / "state"
-    settings = converged.settings.model_copy(update={"keys": keys, "state": state})
-    planned = pipeline.make_plan(settings, pipeline.PlanRequest(extract=converged.extract, date=DAY))
-    assert set(planned.plan.steps["action"]) == {"create"}
-    live = {row["account"]["primaryEmail"] for tenant in Jenjang for row in converged.emulator.accounts(tenant)}
-    assert not live & set(planned.plan.steps["address"])
-    shutil.rmtree(state)
+    return settings.model_copy(update={"keys": settings.keys.model_copy(update={"marker_file": other})})
+
+
+def test_another_marker_key_is_refused(converged: World, tmp_path: Path):
+    """A state folder remembers its keys: with another marker key everybody would get a second account."""
+    settings = with_marker_key(converged.settings, tmp_path)
+    with pytest.raises(SettingsError, match="marker key is not the one"):
+        pipeline.make_plan(settings, pipeline.PlanRequest(extract=converged.extract, date=DAY))
+
+
+def test_a_directory_of_strangers_is_refused(converged: World, tmp_path: Path):
+    """In a fresh state folder the same mistake shows in the directory: nearly no marker belongs to anybody."""
+    settings = with_marker_key(converged.settings, tmp_path).model_copy(update={"state": tmp_path / "state"})
+    with pytest.raises(PlanError, match="nearly none belong"):
+        pipeline.make_plan(settings, pipeline.PlanRequest(extract=converged.extract, date=DAY))
+    assert list((tmp_path / "state" / "runs").iterdir()) == []
+
+
+def test_an_older_week_is_refused(converged: World):
+    """After a week was applied an earlier date is refused: it would undo what has happened since."""
+    with pytest.raises(InputError, match="later week was applied"):
+        pipeline.make_plan(
+            converged.settings, pipeline.PlanRequest(extract=converged.extract, date=DAY - timedelta(days=7))
+        )
+
+
+def test_half_made_runs_do_not_stay(converged: World):
+    """A run killed before its plan was written is removed by the next command, with the numbers it holds."""
+    killed = new_run(converged.settings.state, ScaledClock(), SystemRandomness())
+    killed.records.mkdir()
+    pipeline.make_plan(converged.settings, pipeline.PlanRequest(extract=converged.extract, date=DAY))
+    assert not killed.path.exists()
+
+
+def test_one_tenant_of_a_city(tmp_path: Path):
+    """Settings with one tenant plan that jenjang alone; everybody else is counted, and the plan can be applied."""
+    with world(tmp_path / "w", 1_000, seed=6) as fresh:
+        settings = fresh.settings.model_copy(update={"tenants": {Jenjang.SMA: fresh.settings.tenants[Jenjang.SMA]}})
+        planned = pipeline.make_plan(settings, pipeline.PlanRequest(extract=fresh.extract, date=DAY))
+        assert set(planned.plan.steps["tenant"]) == {"sma"}
+        assert planned.plan.facts.reasons["sd"]["tenant-not-in-settings"] > 0
+        pipeline.apply_run(settings)
+        assert pipeline.verify_run(settings).remaining == 0
+
+
+def test_swapped_tenants_are_refused(tmp_path: Path):
+    """The blocks of two tenants swapped whole: ids agree with the servers, but the domains do not."""
+    with world(tmp_path / "w", 1_000, seed=6) as fresh:
+        tenants = fresh.settings.tenants
+        swapped = {**tenants, Jenjang.SD: tenants[Jenjang.SMP], Jenjang.SMP: tenants[Jenjang.SD]}
+        settings = fresh.settings.model_copy(update={"tenants": swapped})
+        with pytest.raises(PlanError, match="does not have a domain"):
+            pipeline.make_plan(settings, pipeline.PlanRequest(extract=fresh.extract, date=DAY))
+
+
+def test_a_lost_marker_makes_no_second_account(tmp_path: Path):
+    """Somebody clears externalIds of one account and doubles the marker of another: verify says so, and nobody is created."""
+    with world(tmp_path / "w", 1_000, seed=8) as fresh:
+        request = pipeline.PlanRequest(extract=fresh.extract, date=DAY)
+        planned = pipeline.make_plan(fresh.settings, request)
+        pipeline.apply_run(fresh.settings)
+        one, other, third = planned.plan.steps.filter(pl.col("action") == "create").tail(3)["address"]
+        tenant = Jenjang(planned.plan.steps.tail(1)["tenant"].item())
+        marker = planned.plan.steps.filter(pl.col("address") == other)["marker"].item()
+        fresh.emulator.edit(tenant, one, {"externalIds": None})
+        fresh.emulator.edit(
+            tenant, third, {"externalIds": [{"type": "custom", "customType": "recon", "value": marker}]}
+        )
+        verified = pipeline.verify_run(fresh.settings)
+        assert verified.doubtful == {"marker-on-two-accounts": 1, "address-ours-without-marker": 2}
+        assert verified.remaining == 3
+        assert pipeline.make_plan(fresh.settings, request).plan.steps.is_empty()
+
+
+def test_an_abandoned_run_keeps_its_names(tmp_path: Path):
+    """Whoever was given a user ID in a run that was given up gets the same again, although the name was corrected since."""
+    with world(tmp_path / "w", 1_000, seed=9) as fresh:
+        request = pipeline.PlanRequest(extract=fresh.extract, date=DAY)
+        planned = pipeline.make_plan(fresh.settings, request)
+        reserve_addresses(planned.folder, planned.plan.steps)
+        planned.folder.mark(RunStatus.APPLYING, ScaledClock())
+        pipeline.abandon_run(fresh.settings)
+        pupils = fresh.extract / "peserta_didik.parquet"
+        pl.read_parquet(pupils).with_columns(nama=pl.lit("Nama Sudah Diperbaiki")).write_parquet(pupils)
+        again = pipeline.make_plan(fresh.settings, request)
+        before = dict(planned.plan.steps.select("account_key", "address").drop_nulls().iter_rows())
+        after = dict(again.plan.steps.select("account_key", "address").drop_nulls().iter_rows())
+        assert before.keys() & after.keys()
+        assert all(after[key] == before[key] for key in before.keys() & after.keys())
+
+
+def test_a_damaged_plan_can_be_abandoned(tmp_path: Path):
+    """A run whose plan was cut on disk is refused by apply, given up by abandon, and blocks nothing after that."""
+    with world(tmp_path / "w", 1_000, seed=4) as fresh:
+        request = pipeline.PlanRequest(extract=fresh.extract, date=DAY)
+        planned = pipeline.make_plan(fresh.settings, request)
+        planned.folder.mark(RunStatus.APPLYING, ScaledClock())
+        steps = planned.folder.plan / "steps.parquet"
+        steps.write_bytes(steps.read_bytes()[:50])
+        with pytest.raises(PlanError, match="cannot be read"):
+            pipeline.apply_run(fresh.settings)
+        pipeline.abandon_run(fresh.settings)
+        assert pipeline.make_plan(fresh.settings, request).plan.digest
+
+
+def test_units_in_another_case_are_the_same_units(tmp_path: Path):
+    """The directory takes paths in any case; a unit spelt otherwise is used as it is, and nobody is moved."""
+    with world(tmp_path / "w", 1_000, seed=4) as fresh:
+        directory = connect(fresh.settings, ScaledClock(400), SystemRandomness())[Jenjang.SMA]
+        assert directory.insert_orgunit("/", "JAWA TENGAH").verdict == "done"
+        planned = pipeline.make_plan(fresh.settings, pipeline.PlanRequest(extract=fresh.extract, date=DAY))
+        pipeline.apply_run(fresh.settings, planned.folder.run_id)
+        assert pipeline.verify_run(fresh.settings).remaining == 0

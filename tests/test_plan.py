@@ -11,7 +11,7 @@ from belajarid_recon.errors import PlanError
 from belajarid_recon.plan.build import LANE, STEP_CLASS, PlanContext, build_plan
 from belajarid_recon.plan.definition import Plan, PlanFacts, plan_digest
 from belajarid_recon.plan.file import read_plan, write_plan
-from belajarid_recon.plan.guards import hold_suspensions
+from belajarid_recon.plan.guards import hold_steps
 from belajarid_recon.reconcile import BASE, PROPOSAL, TALLY, PartChanges
 from belajarid_recon.schemas import ADDRESSES, STEP, Action
 from belajarid_recon.secrets import Secret
@@ -44,7 +44,7 @@ def part(rows: list[dict[str, object]], base: int = 0) -> PartChanges:
     return PartChanges(
         proposals=pl.DataFrame(rows, schema=PROPOSAL),
         tallies=pl.DataFrame([{"tenant": "sd", "kind": "action", "name": "no-op", "count": 5}], schema=TALLY),
-        bases=pl.DataFrame([{"tenant": "sd", "kode_kabkota": "036400", "count": base}], schema=BASE),
+        bases=pl.DataFrame([{"tenant": "sd", "kode_kabkota": "036400", "accounts": base, "admins": base}], schema=BASE),
     )
 
 
@@ -124,12 +124,12 @@ def test_the_tenant_guard_looks_at_what_the_finer_guard_left():
     rows = pl.DataFrame(bad + few, schema=PROPOSAL)
     bases = pl.DataFrame(
         [
-            {"tenant": "sd", "kode_kabkota": "036400", "count": 100},
-            {"tenant": "sd", "kode_kabkota": "036500", "count": 10_000},
+            {"tenant": "sd", "kode_kabkota": "036400", "accounts": 100, "admins": 0},
+            {"tenant": "sd", "kode_kabkota": "036500", "accounts": 10_000, "admins": 0},
         ],
         schema=BASE,
     )
-    held, findings = hold_suspensions(rows, bases, guards, {})
+    held, findings = hold_steps(rows, bases, guards, {})
     assert [finding.scope for finding in findings] == ["kabkota:036400"]
     assert held["held_by"].count() == 40
     more = pl.concat(
@@ -138,7 +138,7 @@ def test_the_tenant_guard_looks_at_what_the_finer_guard_left():
             pl.DataFrame([proposal(200 + n, Action.SUSPEND, kode_kabkota="036500") for n in range(9)], schema=PROPOSAL),
         ]
     )
-    _, findings = hold_suspensions(more, bases, guards, {})
+    _, findings = hold_steps(more, bases, guards, {})
     assert [finding.scope for finding in findings] == ["kabkota:036400", "tenant:sd"]
 
 
@@ -154,9 +154,9 @@ def test_no_free_suspensions_pass_a_ceiling(suspensions, base, share, count, flo
     """Whatever the numbers, what a guard lets through is within its count, and within its share above the floor."""
     ceiling = Ceiling(share_max=share, count_max=count, count_min=floor)
     rows = pl.DataFrame([proposal(n, Action.SUSPEND) for n in range(suspensions)], schema=PROPOSAL)
-    bases = pl.DataFrame([{"tenant": "sd", "kode_kabkota": "036400", "count": base}], schema=BASE)
+    bases = pl.DataFrame([{"tenant": "sd", "kode_kabkota": "036400", "accounts": base, "admins": base}], schema=BASE)
     guards = Guards(suspensions_per_kabkota=ceiling, suspensions_per_tenant=Ceiling(share_max=1, count_max=10**6))
-    held, findings = hold_suspensions(rows, bases, guards, {})
+    held, findings = hold_steps(rows, bases, guards, {})
     free = held["held_by"].null_count()
     assert free in {0, suspensions}
     assert free <= count
@@ -231,3 +231,27 @@ def test_an_empty_plan_says_so():
     assert plan.runnable == plan.held == 0
     assert plan.count("no-op") == 5
     assert isinstance(plan, Plan)
+
+
+def test_a_mass_demotion_is_held():
+    """A table of roles that came empty would turn every operator into an educator: over a tenth of the administrators is held."""
+    rows = [proposal(n, Action.DEMOTE, domain="guru.sd.belajar.id") for n in range(15)]
+    plan = build_plan([part(rows, base=100)], context(), {})
+    assert plan.held == 15
+    assert plan.facts.findings[0].guard == "demotions_per_kabkota"
+
+
+def test_a_small_tenant_of_a_kota_is_looked_at_by_itself():
+    """All pupils of the SLB of a kota are few beside the kota, and all of them are too many."""
+    rows = [proposal(n, Action.SUSPEND, suspended=True, tenant="slb") for n in range(30)]
+    bases = pl.DataFrame(
+        [
+            {"tenant": "sd", "kode_kabkota": "036400", "accounts": 5_000, "admins": 0},
+            {"tenant": "slb", "kode_kabkota": "036400", "accounts": 30, "admins": 0},
+        ],
+        schema=BASE,
+    )
+    held, findings = hold_steps(pl.DataFrame(rows, schema=PROPOSAL), bases, Guards(), {"036400": "Kota Tegal"})
+    assert held["held_by"].count() == 30
+    assert findings[0].scope == "kabkota:036400/slb"
+    assert findings[0].name == "Kota Tegal slb"

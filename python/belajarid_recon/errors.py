@@ -21,6 +21,7 @@ class ExitStatus(IntEnum):
     DIRECTORY_UNAVAILABLE = 6
     PLAN_REFUSED = 7
     WORK_REMAINS = 8
+    MACHINE = 9
     INTERRUPTED = 130
 
 

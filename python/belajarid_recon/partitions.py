@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
@@ -13,18 +13,19 @@ import polars as pl
 from belajarid_recon.desired.accounts import DesiredRules, desired_accounts
 from belajarid_recon.desired.verdicts import VERDICTS, person_verdicts, verdicts
 from belajarid_recon.directory.snapshot import read_part
-from belajarid_recon.reconcile import PartChanges, reconcile_part
+from belajarid_recon.reconcile import TALLY, PartChanges, reconcile_part
 from belajarid_recon.records import (
     Doubts,
     Period,
     Reference,
+    add_counts,
     check_counts,
     find_duplicates,
     make_records,
     make_reference,
 )
 from belajarid_recon.regulations import Regulation
-from belajarid_recon.schemas import QUARANTINE
+from belajarid_recon.schemas import QUARANTINE, conform
 from belajarid_recon.secrets import Secret
 from belajarid_recon.sources.extract import Extract
 from belajarid_recon.sources.parts import ShuffledExtract, TableCounts, read_broadcast, shuffle_extract
@@ -92,7 +93,7 @@ def write_records(
         made = _write_people(loop, cut, reference, period, marker_key)
     finally:
         shutil.rmtree(shuffled, ignore_errors=True)
-    counts = _summed([reference.counts, cut.counts, *made.counts])
+    counts = add_counts([reference.counts, cut.counts, *made.counts])
     check_counts(counts, extract.rows)
     doubts = find_duplicates(made.evidence)
     people = _write_desired(loop, reference, regulation, doubts, made.counts)
@@ -158,23 +159,52 @@ def _write_desired(
     return by_standing
 
 
-def _summed(pieces: list[dict[str, TableCounts]]) -> dict[str, TableCounts]:
-    counts: dict[str, TableCounts] = {}
-    for piece in pieces:
-        for table, count in piece.items():
-            counts[table] = counts.get(table, TableCounts()) + count
-    return counts
+@dataclass(frozen=True)
+class ReconcileRules:
+    """What every part is compared under."""
+
+    orgunits: dict[str, set[str]]
+    """Tenant to the unit paths that exist. People of a jenjang that is no tenant here get no step."""
+    suspended_by_us: pl.Series
+    seed: int
 
 
-def reconcile_parts(loop: PartLoop, snapshot: Path, suspended_by_us: pl.Series, seed: int) -> list[PartChanges]:
+TENANT_NOT_SERVED = "tenant-not-in-settings"
+
+
+def reconcile_parts(loop: PartLoop, snapshot: Path, rules: ReconcileRules) -> list[PartChanges]:
     """Compare every part's desired accounts with the snapshot's same part."""
-    return [
-        reconcile_part(
-            pl.read_parquet(loop.file(part, "desired")),
+    spelling = pl.DataFrame(
+        [(tenant, path.lower(), path) for tenant, paths in sorted(rules.orgunits.items()) for path in sorted(paths)],
+        schema={"jenjang": pl.String, "folded": pl.String, "there": pl.String},
+        orient="row",
+    ).unique(["jenjang", "folded"], keep="first", maintain_order=True)
+    changes = []
+    for part in loop.each("compare"):
+        desired = pl.read_parquet(loop.file(part, "desired"))
+        served = desired.filter(pl.col("jenjang").is_in(list(rules.orgunits)))
+        made = reconcile_part(
+            _as_spelt(served, spelling),
             read_part(snapshot, part),
-            suspended_by_us=suspended_by_us,
-            seed=seed,
+            suspended_by_us=rules.suspended_by_us,
+            seed=rules.seed,
             threads=loop.threads,
         )
-        for part in loop.each("compare")
-    ]
+        changes.append(replace(made, tallies=pl.concat([made.tallies, _not_served(desired, rules.orgunits)])))
+    return changes
+
+
+def _as_spelt(desired: pl.DataFrame, spelling: pl.DataFrame) -> pl.DataFrame:
+    """Unit paths as the directory spells them: it takes them in any case, and a comparison would call them different."""
+    return (
+        desired.with_columns(folded=pl.col("ou_path").str.to_lowercase())
+        .join(spelling, on=["jenjang", "folded"], how="left", maintain_order="left")
+        .with_columns(ou_path=pl.coalesce("there", "ou_path"))
+        .drop("folded", "there")
+    )
+
+
+def _not_served(desired: pl.DataFrame, tenants: dict[str, set[str]]) -> pl.DataFrame:
+    elsewhere = desired.filter(pl.col("jenjang").is_in(list(tenants)).not_())
+    counted = elsewhere.group_by(tenant="jenjang").len("count")
+    return conform(counted.with_columns(kind=pl.lit("reason"), name=pl.lit(TENANT_NOT_SERVED)), TALLY)

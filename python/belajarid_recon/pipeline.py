@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import threading
 from collections import Counter
@@ -20,19 +21,29 @@ from belajarid_recon.apply.run import abandon_run as give_up
 from belajarid_recon.components import Clock, Randomness, ScaledClock, SystemRandomness
 from belajarid_recon.directory.connect import connect
 from belajarid_recon.directory.google import GoogleDirectory
-from belajarid_recon.directory.snapshot import SnapshotRequest, orgunits, read_addresses, read_facts, take_snapshots
-from belajarid_recon.errors import PlanError, SettingsError
-from belajarid_recon.partitions import PartLoop, Watch, quiet, reconcile_parts, write_records
-from belajarid_recon.plan.build import PlanContext, build_plan
-from belajarid_recon.plan.definition import Plan
+from belajarid_recon.directory.snapshot import (
+    SnapshotFacts,
+    SnapshotRequest,
+    orgunits,
+    read_addresses,
+    read_facts,
+    take_snapshots,
+)
+from belajarid_recon.errors import InputError, PlanError, SettingsError
+from belajarid_recon.partitions import PartLoop, ReconcileRules, Watch, quiet, reconcile_parts, write_records
+from belajarid_recon.plan.build import ADDRESS_WITHOUT_MARKER, NO_USER_ID_FREE, PlanContext, build_plan
+from belajarid_recon.plan.definition import Plan, frame_digest
+from belajarid_recon.plan.file import FACTS_FILE as FACTS_OF_PLAN
 from belajarid_recon.plan.file import read_plan, write_plan
+from belajarid_recon.reconcile import PartChanges
 from belajarid_recon.regulations import Regulation, load_regulations
 from belajarid_recon.schemas import Jenjang
 from belajarid_recon.secrets import Secret, load_key
 from belajarid_recon.settings import EndpointClass, Settings
 from belajarid_recon.sources.extract import Extract, open_extract
 from belajarid_recon.state.atomic import write_atomically
-from belajarid_recon.state.folders import RunFolder, latest_run, new_run, open_run, unfinished_run
+from belajarid_recon.state.folders import RunFolder, RunStatus, latest_run, list_runs, new_run, open_run, unfinished_run
+from belajarid_recon.state.keyprints import check_keys
 from belajarid_recon.state.ledger import read_ledger
 from belajarid_recon.state.lifecycle import suspended_by_us
 from belajarid_recon.state.lock import StateLock
@@ -117,6 +128,16 @@ class Verification:
     """Steps a new plan would have beside the held ones."""
     held: int
     """Steps of the run's plan that still wait for a person."""
+    doubtful: dict[str, int]
+    """Reason code to number of people whose accounts only a person can put in order."""
+
+    @property
+    def remaining(self) -> int:
+        """What keeps the directory from being converged."""
+        return self.differences + self.held + sum(self.doubtful.values())
+
+
+DOUBTFUL = ("marker-on-two-accounts", ADDRESS_WITHOUT_MARKER, NO_USER_ID_FREE)
 
 
 def make_plan(settings: Settings, request: PlanRequest, *, watch: Watch = quiet) -> PlannedRun:
@@ -128,6 +149,8 @@ def make_plan(settings: Settings, request: PlanRequest, *, watch: Watch = quiet)
     components = Components.of(settings)
     with StateLock(settings.state, purpose="plan"):
         _refuse_unfinished(settings.state)
+        _remove_half_made(settings.state)
+        _refuse_earlier(settings.state, request.date)
         regulation = load_regulations(settings.regulations, request.date, request.regulation)
         keys = Keys.of(settings)
         directories = connect(settings, components.clock, components.randomness)
@@ -164,6 +187,7 @@ def _write_records(loop: PartLoop, run: RunFolder, register: _Register) -> dict[
     made_from = {
         "date": register.day.isoformat(),
         "regulation": register.regulation.id,
+        "regulation_digest": hashlib.sha256(register.regulation.model_dump_json().encode()).hexdigest(),
         "parts": loop.parts,
         "counts": records.counts,
         "people": records.people,
@@ -242,7 +266,12 @@ def abandon_run(settings: Settings, run_id: str | None = None) -> RunFolder:
     components = Components.of(settings)
     with StateLock(settings.state, purpose="abandon") as lock:
         run = _chosen(settings.state, run_id)
-        give_up(lock, run, read_plan(run.plan), components.clock)
+        try:
+            plan = read_plan(run.plan)
+        except PlanError as error:  # what cannot be read cannot be applied, and must not block the next plan
+            run.mark(RunStatus.ABANDONED, components.clock, plan=error.message)
+            return run
+        give_up(lock, run, plan, components.clock)
         return run
 
 
@@ -256,6 +285,7 @@ def latest(settings: Settings) -> RunFolder:
 
 def _chosen(state: Path, run_id: str | None) -> RunFolder:
     """The run named, else the unfinished one, else the latest."""
+    _remove_half_made(state)
     run = open_run(state, run_id) if run_id else unfinished_run(state) or latest_run(state)
     if run is None:
         raise PlanError(f"no run yet: {state}", hint="make one with: belajarid-recon plan")
@@ -269,6 +299,26 @@ def _refuse_unfinished(state: Path) -> None:
             f"an earlier run is not finished: {run.run_id}",
             hint=f"finish it with: belajarid-recon apply, or give it up with: belajarid-recon abandon --run {run.run_id}",
         )
+
+
+def _remove_half_made(state: Path) -> None:
+    """Remove runs that were killed before their plan was written: they are of no use, and hold personal numbers."""
+    for run in list_runs(state):
+        if run.status() is RunStatus.PLANNED and not (run.plan / FACTS_OF_PLAN).exists():
+            shutil.rmtree(run.path)
+
+
+def _refuse_earlier(state: Path, day: date) -> None:
+    """Refuse a date before that of a run that was applied: an old extract would undo what has happened since."""
+    for run in reversed(list_runs(state)):
+        if run.status() is RunStatus.CLOSED:
+            applied = date.fromisoformat(read_plan(run.plan).facts.date)
+            if day < applied:
+                raise InputError(
+                    f"a later week was applied already, that of {applied}: {day}",
+                    hint="use this week's extract and date; an older one would undo what has happened since",
+                )
+            return
 
 
 def _check_customers(settings: Settings, directories: Mapping[Jenjang, GoogleDirectory]) -> None:
@@ -320,23 +370,67 @@ def _plan(settings: Settings, run: RunFolder, snapshot: Path, watch: Watch) -> P
             f"snapshot and records are cut differently: {sealed.parts} parts and {loop.parts}",
             hint=f"set run.parts = {loop.parts}, as when the plan was made, or plan again",
         )
+    keys = Keys.of(settings)
+    prints = check_keys(settings.state, {"marker": keys.marker, "naming": keys.naming})
+    ours = suspended_by_us(settings.state)
+    units = {tenant.value: orgunits(snapshot, tenant.value) for tenant in settings.tenants}
     seed = int.from_bytes(SystemRandomness().bytes(8), "little")
-    changes = reconcile_parts(loop, snapshot, suspended_by_us(settings.state)["account_key"], seed)
+    changes = reconcile_parts(loop, snapshot, ReconcileRules(units, ours["account_key"], seed))
+    _refuse_strangers(changes)
+    _refuse_foreign_domains(changes, sealed)
     context = PlanContext(
         endpoint_class=settings.endpoint.kind.value,
         customer_ids={tenant.value: account.customer_id for tenant, account in sorted(settings.tenants.items())},
         date=made_from["date"],
         regulation=made_from["regulation"],
         addresses=pl.concat([read_addresses(snapshot), ledger]),
-        orgunits={tenant.value: orgunits(snapshot, tenant.value) for tenant in settings.tenants},
+        orgunits=units,
         kabkota_names=made_from["kabkota_names"],
         guards=settings.guards,
-        naming_key=Keys.of(settings).naming,
+        naming_key=keys.naming,
         threads=settings.run.threads,
         people=made_from["people"],
     )
-    inputs = {"extract": made_from["extract"], "snapshot": sealed.digest, "ledger_addresses": ledger.height}
+    inputs = {
+        "extract": made_from["extract"],
+        "regulation": made_from["regulation_digest"],
+        "snapshot": sealed.digest,
+        "ledger": frame_digest(ledger),
+        "suspended_by_us": frame_digest(ours),
+        "guards": settings.guards.model_dump(),
+        "key_prints": prints,
+    }
     return build_plan(changes, context, inputs)
+
+
+STRANGERS_MIN = 20
+LINKED_SHARE_MIN = 0.1
+
+
+def _refuse_strangers(changes: list[PartChanges]) -> None:
+    """Refuse a world in which nearly none of the accounts that carry a marker belong to anybody in the register.
+
+    It means a wrong marker key or a wrong extract, and everybody would get a second account.
+    """
+    bases = pl.concat([part.bases for part in changes])
+    marked = int(bases["accounts"].sum())
+    linked = int(bases.drop_nulls("kode_kabkota")["accounts"].sum())
+    if marked >= STRANGERS_MIN and linked < LINKED_SHARE_MIN * marked:
+        raise PlanError(
+            f"of the accounts with a marker nearly none belong to anybody in the register: {linked} of {marked}",
+            hint="check the marker key and the extract; nothing was changed",
+        )
+
+
+def _refuse_foreign_domains(changes: list[PartChanges], sealed: SnapshotFacts) -> None:
+    """Refuse accounts in domains their tenant does not have: settings that swap two tenants look like this."""
+    wanted = pl.concat([part.proposals.select("tenant", "domain") for part in changes]).drop_nulls().unique()
+    for tenant, domain in wanted.sort("tenant", "domain").iter_rows():
+        if domain not in sealed.tenants[tenant]["domains"]:
+            raise PlanError(
+                f"tenant {tenant} does not have a domain its accounts need: {domain}",
+                hint="put each tenant's own credentials_file and customer_id together, or add the domain in its console",
+            )
 
 
 def _made_from(run: RunFolder) -> dict[str, Any]:
@@ -352,4 +446,9 @@ def _compare_plans(made: Plan, again: Plan) -> Verification:
     """What a new plan asks for, split into what the old one held and everything else."""
     waiting = made.steps.filter(pl.col("held_by").is_not_null()).select("account_key", "action")
     held = again.steps.join(waiting, on=["account_key", "action"], how="semi").height
-    return Verification(unchanged=again.count("no-op"), differences=again.steps.height - held, held=held)
+    doubtful = {
+        reason: count
+        for reason in DOUBTFUL
+        if (count := sum(reasons.get(reason, 0) for reasons in again.facts.reasons.values()))
+    }
+    return Verification(again.count("no-op"), again.steps.height - held, held, doubtful)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from belajarid_recon import _core
-from belajarid_recon.schemas import ACCOUNT_ATTRIBUTES, Action, Standing
+from belajarid_recon.schemas import ACCOUNT_ATTRIBUTES, Action, Standing, conform
 
 PROPOSAL = pl.Schema(
     {
@@ -34,8 +34,9 @@ PROPOSAL = pl.Schema(
 TALLY = pl.Schema({"tenant": pl.String, "kind": pl.String, "name": pl.String, "count": pl.Int64})
 """Counts by tenant. `kind` is `action` (name: no-op) or `reason` (name: why there is no step)."""
 
-BASE = pl.Schema({"tenant": pl.String, "kode_kabkota": pl.String, "count": pl.Int64})
-"""Accounts of ours that are not suspended: what a share of suspensions is a share of."""
+BASE = pl.Schema({"tenant": pl.String, "kode_kabkota": pl.String, "accounts": pl.Int64, "admins": pl.Int64})
+"""Accounts of ours that are not suspended, and those of them in an administrators' domain: what shares are shares of.
+`kode_kabkota` is null for accounts whose person the register does not mention."""
 
 _BIT = {name: 1 << place for place, name in enumerate(ACCOUNT_ATTRIBUTES)}
 
@@ -104,11 +105,8 @@ def _keep_accepted_domain(active: pl.DataFrame, observed: pl.DataFrame) -> pl.Da
 
 def _creations(changes: pl.DataFrame, active: pl.DataFrame) -> pl.DataFrame:
     added = changes.filter(pl.col("kind") == "added").select(account_key="key")
-    return _conform(
-        active.join(added, on="account_key", how="semi").with_columns(
-            tenant="jenjang", action=pl.lit(Action.CREATE.value)
-        )
-    )
+    wanted = active.join(added, on="account_key", how="semi")
+    return conform(wanted.with_columns(tenant="jenjang", action=pl.lit(Action.CREATE.value)), PROPOSAL)
 
 
 def _updates(
@@ -218,15 +216,7 @@ def _endings(changes: pl.DataFrame, desired: pl.DataFrame, observed: pl.DataFram
 
 
 def _proposed(verdicts: pl.DataFrame) -> pl.DataFrame:
-    return _conform(verdicts.filter(pl.col("action").is_not_null()))
-
-
-def _conform(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with PROPOSAL's columns, absent ones null."""
-    return frame.select(
-        (pl.col(name) if name in frame.columns else pl.lit(None)).cast(dtype).alias(name)
-        for name, dtype in PROPOSAL.items()
-    )
+    return conform(verdicts.filter(pl.col("action").is_not_null()), PROPOSAL)
 
 
 def _unchanged(active: pl.DataFrame, changes: pl.DataFrame, expected: int) -> pl.DataFrame:
@@ -258,16 +248,14 @@ def _tallies(
         .with_columns(name=pl.lit("marker-on-two-accounts"))
     )
     rows = [part.with_columns(kind=pl.lit("reason")) for part in (refused, without_account, claimed_twice)]
-    return pl.concat(
-        [frame.select([pl.col(name).cast(dtype) for name, dtype in TALLY.items()]) for frame in (unchanged, *rows)]
-    )
+    return pl.concat([conform(frame, TALLY) for frame in (unchanged, *rows)])
 
 
 def _bases(desired: pl.DataFrame, observed: pl.DataFrame) -> pl.DataFrame:
-    live = observed.filter(pl.col("suspended").not_()).select("account_key", "tenant")
-    return (
+    live = observed.filter(pl.col("suspended").not_()).select("account_key", "tenant", "domain")
+    return conform(
         live.join(desired.select("account_key", "kode_kabkota"), on="account_key", how="left")
         .group_by("tenant", "kode_kabkota")
-        .len("count")
-        .select([pl.col(name).cast(dtype) for name, dtype in BASE.items()])
+        .agg(accounts=pl.len(), admins=pl.col("domain").str.starts_with("admin.").sum()),
+        BASE,
     )

@@ -245,3 +245,11 @@ STEP = pl.Schema(
     }
 )
 """One row a step. A null attribute is not written; `before` names exactly the attributes that are."""
+
+
+def conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """The frame with exactly the schema's columns, in its order and types; absent columns are null."""
+    return frame.select(
+        (pl.col(name) if name in frame.columns else pl.lit(None)).cast(dtype).alias(name)
+        for name, dtype in schema.items()
+    )

@@ -104,10 +104,16 @@ class Ceiling(_Table):
 
 
 class Guards(_Table):
-    """Ceilings on suspensions, for each tenant, and for each kabupaten or kota over all tenants."""
+    """Ceilings on what takes something away.
 
-    suspensions_per_tenant: Ceiling = Ceiling(share_max=0.10, count_max=500_000)
+    The kabupaten's or kota's number is looked at over all tenants and in each tenant. A share of suspensions is one of all live accounts of
+    ours in the slice, a share of demotions one of its live administrators' accounts.
+    """
+
     suspensions_per_kabkota: Ceiling = Ceiling(share_max=0.05, count_max=20_000)
+    suspensions_per_tenant: Ceiling = Ceiling(share_max=0.10, count_max=500_000)
+    demotions_per_kabkota: Ceiling = Ceiling(share_max=0.10, count_max=1_000, count_min=10)
+    demotions_per_tenant: Ceiling = Ceiling(share_max=0.10, count_max=10_000, count_min=10)
 
 
 class Run(_Table):
@@ -149,6 +155,13 @@ class Settings(_Table):
     quotas: dict[Jenjang, Quotas] = {}
     guards: Guards = Guards()
     regulations: RegulationChoice = RegulationChoice()
+
+    @model_validator(mode="after")
+    def _one_tenant_a_customer(self) -> Settings:
+        customers = [tenant.customer_id for tenant in self.tenants.values()]
+        if len(set(customers)) != len(customers):
+            raise ValueError("two tenants name one customer_id")
+        return self
 
     def quotas_of(self, tenant: Jenjang) -> Quotas:
         """The tenant's own quotas, or the documented defaults."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from belajarid_recon import pipeline
-from belajarid_recon.cli.ending import ending
+from belajarid_recon.cli.ending import GO_ON, ending
 from belajarid_recon.cli.printer import Printer, plan_table
 from belajarid_recon.errors import ExitStatus, InputError, SettingsError
 from belajarid_recon.plan.definition import Plan
@@ -26,13 +26,15 @@ RunOption = Annotated[str | None, typer.Option("--run", help="Run id; the latest
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of tables.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
+JAKARTA = timezone(timedelta(hours=7))
+"""Western Indonesian time has no summer time. A run at dawn on the first of July belongs to the new school year."""
 DEFAULT_SETTINGS = Path("recon.toml")
 
 
 def parse_date(text: str | None) -> date:
-    """The date typed, or today in UTC."""
+    """The date typed, or today in Jakarta."""
     if text is None:
-        return datetime.now(tz=UTC).date()
+        return datetime.now(tz=JAKARTA).date()
     try:
         return date.fromisoformat(text)
     except ValueError as error:
@@ -71,7 +73,7 @@ def apply(
     Example: `belajarid-recon apply --settings recon.toml`
     """
     printer = Printer(as_json=as_json)
-    with ending(printer, debug=debug):
+    with ending(printer, debug=debug, go_on=GO_ON):
         remaining = _apply(printer, load_settings(settings), run_id)
         _end(remaining)
 
@@ -107,7 +109,7 @@ def run(
     Example: `belajarid-recon run --settings recon.toml --extract week1 --date 2026-11-15`
     """
     printer = Printer(as_json=as_json)
-    with ending(printer, debug=debug):
+    with ending(printer, debug=debug, go_on=GO_ON):
         loaded = load_settings(settings)
         request = pipeline.PlanRequest(extract=extract, date=parse_date(date), regulation=regulation)
         planned = _plan(printer, loaded, request)
@@ -318,18 +320,27 @@ def _verify(printer: Printer, settings: Settings, run_id: str | None) -> int:
     with printer.watch() as watch:
         result = pipeline.verify_run(settings, run_id, watch=watch)
     show_verification(printer, result)
-    return result.differences + result.held
+    return result.remaining
 
 
 def show_verification(printer: Printer, result: pipeline.Verification) -> None:
     """Print what a second reading of the directory found."""
-    if result.differences == 0 and result.held == 0:
+    if result.remaining == 0:
         printer.line(f"verified: converged, {result.unchanged:,} accounts agree with the register")
     else:
         printer.line(
             f"verified: {result.unchanged:,} accounts agree, {result.differences:,} differ, {result.held:,} wait for a person"
         )
-    printer.record(verify={"unchanged": result.unchanged, "differences": result.differences, "held": result.held})
+    for reason, count in result.doubtful.items():
+        printer.line(f"  a person must look: {count:,} {reason}")
+    printer.record(
+        verify={
+            "doubtful": result.doubtful,
+            "unchanged": result.unchanged,
+            "differences": result.differences,
+            "held": result.held,
+        }
+    )
 
 
 def _end(remaining: int) -> None:

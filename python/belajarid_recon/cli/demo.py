@@ -115,7 +115,7 @@ def _play(printer: Printer, folder: Path, people: int, seed: int) -> DemoStory:
     """Week 1, week 2 with a damaged kota, week 2 again after the kota has mended its data."""
     story = DemoStory()
     started = time.monotonic()
-    printer.say(f"[bold]1.[/bold] {people:,} synthetic people at the real schools of two cities")
+    printer.say(f"1. {people:,} synthetic people at the real schools of two cities")
     week1, week2, mended = (folder / name for name in ("extract-week1", "extract-week2", "extract-week2-mended"))
     with printer.watch() as watch:
         created = create_population(
@@ -130,22 +130,18 @@ def _play(printer: Printer, folder: Path, people: int, seed: int) -> DemoStory:
     printer.say(f"   {sum(created.rows.values()):,} rows in {len(created.rows)} tables, {_seconds(started)}")
     with EmulatorProcess(EmulatorSettings(folder / "emulator", scale=TIME_SCALE)) as emulator:
         settings = write_settings(folder, emulator)
-        printer.say(f"[bold]2.[/bold] week 1, {FIRST_WEEK}: an empty directory at {emulator.url}")
+        printer.say(f"2. week 1, {FIRST_WEEK}: an empty directory at {emulator.url}")
         first = _week(printer, story, settings, week1, FIRST_WEEK)
         _expect(story, first.plan.count("create") > 0, "week 1 creates accounts")
         _expect(story, first.plan.held == 0, "week 1 holds nothing")
         kota, name = first_kabkota(week1)
-        printer.say(
-            f"[bold]3.[/bold] a week passes; by mistake {PLANTED_SHARE:.0%} of the pupils of {name} get an exit code"
-        )
+        printer.say(f"3. a week passes; by mistake {PLANTED_SHARE:.0%} of the pupils of {name} get an exit code")
         request = AdvanceRequest(source=week1, out=week2, seed=seed, plant=Plant(kode_kab=kota, share=PLANTED_SHARE))
         advance_population(request)
         second = _week(printer, story, settings, week2, SECOND_WEEK)
         _expect(story, second.plan.held > 0, "a guard holds the damaged kota's suspensions")
         _expect(story, 0 < second.plan.runnable < first.plan.steps.height / 10, "week 2 plans only what changed")
-        printer.say(
-            f"[bold]4.[/bold] {name} takes the week's exit codes back, to enter the true ones anew; a third plan"
-        )
+        printer.say(f"4. {name} takes the week's exit codes back, to enter the true ones anew; a third plan")
         mend_population(MendRequest(week2, mended, kota, since=FIRST_WEEK + timedelta(days=1)))
         third = _week(printer, story, settings, mended, SECOND_WEEK)
         _expect(story, third.plan.steps.is_empty(), "the third plan is all no-op")
@@ -175,7 +171,7 @@ def _week(printer: Printer, story: DemoStory, settings: Settings, extract: Path,
     show_verification(printer, verified)
     _expect(story, applied.parked == 0, f"{day}: no step is parked")
     _expect(story, applied.done == planned.plan.runnable, f"{day}: every free step is done")
-    _expect(story, verified.differences == 0, f"{day}: the directory agrees with the register")
+    _expect(story, verified.remaining == verified.held, f"{day}: the directory agrees with the register")
     _expect(story, verified.held == planned.plan.held, f"{day}: what is held still waits")
     counts = planned.plan
     story.rows.append(
@@ -187,7 +183,7 @@ def _week(printer: Printer, story: DemoStory, settings: Settings, extract: Path,
             f"{counts.count('no-op'):,}",
             planned_in,
             applied_in,
-            "yes" if verified.differences == 0 else "no",
+            "yes" if verified.remaining == verified.held else "no",
         )
     )
     story.runs.append(
@@ -219,7 +215,7 @@ def _close(printer: Printer, story: DemoStory, folder: Path) -> None:
         printer.line(f"run folder: {run['folder']}")
     printer.line(f"settings:   {folder / 'recon.toml'}")
     for claim in story.surprises:
-        printer.say(f"[red]not as it must be:[/red] {claim}")
+        printer.say(f"not as it must be: {claim}")
     printer.record(runs=story.runs, surprises=story.surprises)
 
 

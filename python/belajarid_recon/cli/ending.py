@@ -6,15 +6,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import polars as pl
 import typer
 
 from belajarid_recon.cli.printer import Printer
 from belajarid_recon.errors import ExitStatus, ReconError
 
+NOTHING_CHANGED = "nothing was changed; type the command again"
+GO_ON = "nothing is lost; go on with: belajarid-recon apply"
+
 
 @contextmanager
-def ending(printer: Printer, *, debug: bool) -> Iterator[None]:
-    """Run a command's body and turn its errors into messages and exit statuses."""
+def ending(printer: Printer, *, debug: bool, go_on: str = NOTHING_CHANGED) -> Iterator[None]:
+    """Run a command's body and turn its errors into messages and exit statuses; `go_on` is the hint after Ctrl-C."""
     try:
         yield
     except ReconError as error:
@@ -23,13 +27,18 @@ def ending(printer: Printer, *, debug: bool) -> Iterator[None]:
             raise
         raise typer.Exit(error.exit_status) from None
     except KeyboardInterrupt:
-        hint = "nothing is lost; go on with: belajarid-recon apply"
-        _tell(printer, "interrupted", hint, ExitStatus.INTERRUPTED, "interrupted")
+        _tell(printer, "interrupted", go_on, ExitStatus.INTERRUPTED, "interrupted")
         raise typer.Exit(ExitStatus.INTERRUPTED) from None
     except typer.Exit:
         printer.close()
         raise
-    except Exception as error:
+    except OSError as error:
+        if debug:
+            raise
+        place = f": {error.filename}" if error.filename else ""
+        _tell(printer, f"the machine refuses{place}", str(error.strerror), ExitStatus.MACHINE, "machine")
+        raise typer.Exit(ExitStatus.MACHINE) from None
+    except (Exception, pl.exceptions.PanicException) as error:
         if debug:
             raise
         # The text of a foreign error may hold a row; its type never does.

@@ -6,27 +6,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from belajarid_recon.partitions import Watch
+
 PLAIN_LINE_SECONDS = 10.0
 FILE_WIDTH = 120
-
-
-class Watcher(Protocol):
-    """Told how far long work has come; called from any thread."""
-
-    def __call__(self, label: str, done: int, total: int) -> None:
-        """`done` of `total` pieces of the work called `label` are finished; a total of 0 is not known beforehand."""
-        ...
-
-
-def silent(label: str, done: int, total: int) -> None:
-    """A watcher that says nothing."""
 
 
 class Printer:
@@ -35,8 +25,8 @@ class Printer:
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
         # A file or a pipe has no width of its own, and a table that is cut there is lost.
-        self._out = Console(highlight=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
-        self._talk = Console(stderr=True, highlight=False)
+        self._out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
+        self._talk = Console(stderr=True, highlight=False, markup=False)
         self._document: dict[str, Any] = {}
 
     def say(self, text: str) -> None:
@@ -63,11 +53,9 @@ class Printer:
             write_json(self._document)
 
     @contextmanager
-    def watch(self, *, quiet: bool = False) -> Iterator[Watcher]:
+    def watch(self) -> Iterator[Watch]:
         """Show progress while the block runs."""
-        if quiet:
-            yield silent
-        elif self._talk.is_terminal:
+        if self._talk.is_terminal:
             with Progress(
                 TextColumn("{task.description:<28}"),
                 BarColumn(),

@@ -8,13 +8,14 @@ import polars as pl
 
 from belajarid_recon.naming.user_ids import allocate_user_ids
 from belajarid_recon.plan.definition import Plan, PlanFacts
-from belajarid_recon.plan.guards import hold_suspensions
+from belajarid_recon.plan.guards import hold_steps
 from belajarid_recon.reconcile import BASE, PROPOSAL, TALLY, PartChanges
-from belajarid_recon.schemas import STEP, Action, Jenjang, StepClass
+from belajarid_recon.schemas import STEP, Action, Jenjang, StepClass, conform
 from belajarid_recon.secrets import Secret
 from belajarid_recon.settings import Guards
 
 NO_USER_ID_FREE = "no-user-id-free"
+ADDRESS_WITHOUT_MARKER = "address-ours-without-marker"
 
 LANE = {
     Action.CREATE_ORGUNIT: 0,
@@ -69,7 +70,7 @@ def build_plan(parts: list[PartChanges], context: PlanContext, inputs: dict[str,
     tallies = pl.concat([part.tallies for part in parts]) if parts else pl.DataFrame(schema=TALLY)
     bases = pl.concat([part.bases for part in parts]) if parts else pl.DataFrame(schema=BASE)
     named, unnamed = _named(proposals, context)
-    held, findings = hold_suspensions(named, bases, context.guards, context.kabkota_names)
+    held, findings = hold_steps(named, bases, context.guards, context.kabkota_names)
     steps = _ordered(pl.concat([_orgunit_steps(held, context.orgunits), _account_steps(held)]))
     facts = PlanFacts(
         endpoint_class=context.endpoint_class,
@@ -85,29 +86,44 @@ def build_plan(parts: list[PartChanges], context: PlanContext, inputs: dict[str,
 
 
 def _named(proposals: pl.DataFrame, context: PlanContext) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Proposals with a user ID each, and the tally of people for whom none is left."""
-    creations = proposals.filter(pl.col("action") == Action.CREATE)
-    given = allocate_user_ids(
-        creations.select("account_key", "nama"),
-        context.addresses,
-        naming_key=context.naming_key,
-        threads=context.threads,
+    """Proposals with a user ID each, and the tally of people for whom a person must look.
+
+    Whoever was given a user ID before gets it again, whatever the name is now. If it is in use, some account there is most
+    likely theirs and has lost its marker: a second account would be the worst answer.
+    """
+    creations = proposals.filter(pl.col("action") == Action.CREATE).select("account_key", "tenant", "nama")
+    before = _given_before(creations, context.addresses)
+    fresh = creations.join(before, on="account_key", how="anti").select("account_key", "nama")
+    given = allocate_user_ids(fresh, context.addresses, naming_key=context.naming_key, threads=context.threads)
+    given = pl.concat(
+        [given.with_columns(in_use=pl.lit(value=False)), before.select("account_key", "user_id", "in_use")]
     )
     named = proposals.join(given.rename({"user_id": "given"}), on="account_key", how="left").with_columns(
         user_id=pl.coalesce("user_id", "given")
     )
-    without = named.filter(pl.col("user_id").is_null())
-    unnamed = (
-        without.group_by("tenant")
-        .len("count")
-        .select(
-            "tenant",
-            pl.lit("reason").alias("kind"),
-            pl.lit(NO_USER_ID_FREE).alias("name"),
-            pl.col("count").cast(pl.Int64),
-        )
+    refusal = (
+        pl.when(pl.col("in_use"))
+        .then(pl.lit(ADDRESS_WITHOUT_MARKER))
+        .when(pl.col("user_id").is_null())
+        .then(pl.lit(NO_USER_ID_FREE))
     )
-    return named.drop("given").filter(pl.col("user_id").is_not_null()), unnamed
+    judged = named.with_columns(refusal=refusal)
+    refused = judged.drop_nulls("refusal").group_by("tenant", name="refusal").len("count")
+    free = judged.filter(pl.col("refusal").is_null()).drop("given", "in_use", "refusal")
+    return free, conform(refused.with_columns(kind=pl.lit("reason")), TALLY)
+
+
+def _given_before(creations: pl.DataFrame, addresses: pl.DataFrame) -> pl.DataFrame:
+    """`account_key`, `user_id` and `in_use` of people the ledger has a user ID for: the first by letters if there are several."""
+    directory = addresses.filter(pl.col("owner").is_null()).select("tenant", "user_id").unique()
+    return (
+        addresses.filter(pl.col("owner").is_not_null())
+        .select("tenant", "user_id", account_key="owner")
+        .join(creations.select("account_key", "tenant"), on=["account_key", "tenant"], how="semi")
+        .join(directory.with_columns(in_use=pl.lit(value=True)), on=["tenant", "user_id"], how="left")
+        .group_by("account_key")
+        .agg(pl.col("user_id").min(), in_use=pl.col("in_use").any())
+    )
 
 
 def _orgunit_steps(proposals: pl.DataFrame, existing: dict[str, set[str]]) -> pl.DataFrame:
@@ -120,29 +136,23 @@ def _orgunit_steps(proposals: pl.DataFrame, existing: dict[str, set[str]]) -> pl
         parents = ("/" + "/".join(names[: depth + 1]) for depth in range(len(names)))
         missing.update((tenant, parent) for parent in parents if parent.lower() not in there)
     rows = pl.DataFrame(sorted(missing), schema={"tenant": pl.String, "ou_path": pl.String}, orient="row")
-    return _conform(
+    return conform(
         rows.with_columns(
             pl.lit(Action.CREATE_ORGUNIT.value).alias("action"), pl.lit("unit-needed-by-accounts").alias("reason")
-        )
+        ),
+        STEP,
     )
 
 
 def _account_steps(proposals: pl.DataFrame) -> pl.DataFrame:
     """Proposals as steps. The address is written on creation and whenever the domain changes."""
     key = pl.col("account_key").bin.encode("hex")
-    return _conform(
+    return conform(
         proposals.with_columns(
             address=pl.when(pl.col("domain").is_not_null()).then(pl.concat_str("user_id", pl.lit("@"), "domain")),
             marker=pl.concat_str(key.str.slice(0, 32), pl.lit("."), "tenant"),
-        )
-    )
-
-
-def _conform(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with STEP's columns, absent ones null."""
-    return frame.select(
-        (pl.col(name) if name in frame.columns else pl.lit(None)).cast(dtype).alias(name)
-        for name, dtype in STEP.items()
+        ),
+        STEP,
     )
 
 

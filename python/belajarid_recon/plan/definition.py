@@ -103,26 +103,31 @@ class Plan:
 
 
 def plan_digest(steps: pl.DataFrame, facts: PlanFacts) -> str:
-    """Canonical digest of a plan's content.
-
-    A line of sorted-key JSON for the facts, then a line a step: for each column of schemas.STEP in order `-` for null,
-    else the byte length, `:` and the text (integers in decimal, booleans `true`/`false`, bytes in lower hexadecimal).
-    The lengths make it unambiguous whatever a name contains.
-    """
+    """Canonical digest of a plan's content: a line of sorted-key JSON for the facts, then the steps as `frame_digest` writes rows."""
     digest = hashlib.sha256(f"belajarid-recon plan {FORMAT_VERSION}\n".encode())
     digest.update(orjson.dumps(facts.as_document(), option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE))
-    for start in range(0, steps.height, ROWS_PER_DIGEST_CHUNK):
-        lines = steps.slice(start, ROWS_PER_DIGEST_CHUNK).select(_canonical_line())
-        for line in lines.to_series():
-            digest.update(line.encode())
+    _digest_rows(digest, steps.select(STEP.names()))
     return digest.hexdigest()
 
 
-def _canonical_line() -> pl.Expr:
-    """One text a row, as `plan_digest` says."""
+def frame_digest(frame: pl.DataFrame) -> str:
+    """SHA-256 over the rows of a frame in their order, as 64 hexadecimal digits.
+
+    A line a row: for each column in order `-` for null, else the byte length, `:` and the text (integers in decimal, booleans
+    `true`/`false`, bytes in lower hexadecimal). The lengths make it unambiguous whatever a name contains.
+    """
+    digest = hashlib.sha256()
+    _digest_rows(digest, frame)
+    return digest.hexdigest()
+
+
+def _digest_rows(digest: hashlib._Hash, frame: pl.DataFrame) -> None:
     texts = []
-    for name, dtype in STEP.items():
+    for name, dtype in frame.schema.items():
         text = pl.col(name).bin.encode("hex") if dtype == pl.Binary else pl.col(name).cast(pl.String)
         counted = pl.concat_str(text.str.len_bytes().cast(pl.String), pl.lit(":"), text)
         texts.append(counted.fill_null("-"))
-    return pl.concat_str([*texts, pl.lit("\n")])
+    line = pl.concat_str([*texts, pl.lit("\n")])
+    for start in range(0, frame.height, ROWS_PER_DIGEST_CHUNK):
+        for text in frame.slice(start, ROWS_PER_DIGEST_CHUNK).select(line).to_series():
+            digest.update(text.encode())

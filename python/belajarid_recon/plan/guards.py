@@ -1,6 +1,8 @@
-"""Guards: ceilings on suspensions. What is over a ceiling is held; everything else goes on."""
+"""Guards: ceilings on what takes something away. What is over a ceiling is held; everything else goes on."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -8,54 +10,81 @@ from belajarid_recon.plan.definition import Finding
 from belajarid_recon.schemas import Action
 from belajarid_recon.settings import Ceiling, Guards
 
+_KABKOTA = pl.col("kode_kabkota")
+_TENANT = pl.col("tenant")
 
-def hold_suspensions(
+
+@dataclass(frozen=True)
+class _Check:
+    """One guard over one kind of slice."""
+
+    guard: str
+    action: Action
+    scope: str
+    """What stands before the slice in a finding."""
+    slice: pl.Expr
+    base: str
+    """Column of reconcile.BASE a share is taken of."""
+    ceiling: Ceiling
+
+
+def _checks(guards: Guards) -> list[_Check]:
+    """Checks in order: a kabupaten or kota as a whole, then in each tenant, and the tenant over what is then still free.
+
+    One bad kabupaten must not stop its whole jenjang.
+    """
+    inside = pl.concat_str(_KABKOTA, _TENANT, separator="/")
+    kinds = (
+        ("suspensions", Action.SUSPEND, "accounts", guards.suspensions_per_kabkota, guards.suspensions_per_tenant),
+        ("demotions", Action.DEMOTE, "admins", guards.demotions_per_kabkota, guards.demotions_per_tenant),
+    )
+    return [
+        check
+        for name, action, base, per_kabkota, per_tenant in kinds
+        for check in (
+            _Check(f"{name}_per_kabkota", action, "kabkota", _KABKOTA, base, per_kabkota),
+            _Check(f"{name}_per_kabkota", action, "kabkota", inside, base, per_kabkota),
+            _Check(f"{name}_per_tenant", action, "tenant", _TENANT, base, per_tenant),
+        )
+    ]
+
+
+def hold_steps(
     proposals: pl.DataFrame, bases: pl.DataFrame, guards: Guards, names: dict[str, str]
 ) -> tuple[pl.DataFrame, tuple[Finding, ...]]:
     """Add `held_by` to `proposals` and list the slices over a ceiling.
 
     `bases` is reconcile.BASE over all parts; `names` maps kabupaten or kota codes to names. A slice over its ceiling holds
-    all its suspensions, because nothing tells which of them are wrong. The tenant's ceiling is looked at
-    last, over what the finer guard has not already held: one bad kabupaten must not stop its whole jenjang.
+    all its steps of that action, because nothing tells which of them are wrong.
     """
     held = proposals.with_columns(held_by=pl.lit(None, dtype=pl.String))
     findings: list[Finding] = []
-    for guard, column, ceiling in (
-        ("suspensions_per_kabkota", "kode_kabkota", guards.suspensions_per_kabkota),
-        ("suspensions_per_tenant", "tenant", guards.suspensions_per_tenant),
-    ):
-        over = _over_ceiling(held, bases, column, ceiling)
-        scope = "kabkota" if column == "kode_kabkota" else column
-        findings += [
-            Finding(guard, f"{scope}:{code}", names.get(code, code), count, base, passed)
-            for code, count, base, passed in over
-        ]
-        hit = (
-            (pl.col("action") == Action.SUSPEND)
-            & pl.col("held_by").is_null()
-            & pl.col(column).is_in([code for code, *_ in over])
-        )
-        held = held.with_columns(held_by=pl.when(hit).then(pl.lit(guard)).otherwise("held_by"))
+    for check in _checks(guards):
+        free = (pl.col("action") == check.action) & pl.col("held_by").is_null()
+        over = _over_ceiling(held.filter(free), bases, check)
+        for code, count, base, passed in over:
+            kabkota, _, tenant = code.partition("/")
+            name = " ".join(filter(None, [names.get(kabkota, kabkota), tenant]))
+            findings.append(Finding(check.guard, f"{check.scope}:{code}", name, count, base, passed))
+        hit = free & check.slice.is_in([code for code, *_ in over])
+        held = held.with_columns(held_by=pl.when(hit).then(pl.lit(check.guard)).otherwise("held_by"))
     return held, tuple(findings)
 
 
-def _over_ceiling(
-    proposals: pl.DataFrame, bases: pl.DataFrame, column: str, ceiling: Ceiling
-) -> list[tuple[str, int, int, str]]:
-    """Slices of `column` over the ceiling: code, suspensions, base, and the number that was passed; in order of code."""
+def _over_ceiling(free: pl.DataFrame, bases: pl.DataFrame, check: _Check) -> list[tuple[str, int, int, str]]:
+    """Slices over the ceiling: code, steps, base, and the number that was passed; in order of code."""
     counts = (
-        proposals.filter((pl.col("action") == Action.SUSPEND) & pl.col("held_by").is_null())
-        .group_by(column)
-        .len("suspensions")
-        .join(bases.group_by(column).agg(pl.col("count").sum()), on=column, how="left")
-        .with_columns(pl.col("count").fill_null(0))
-        .drop_nulls(column)
-        .sort(column)
+        free.group_by(slice=check.slice)
+        .len("steps")
+        .join(bases.group_by(slice=check.slice).agg(base=pl.col(check.base).sum()), on="slice", how="left")
+        .with_columns(pl.col("base").fill_null(0))
+        .drop_nulls("slice")
+        .sort("slice")
     )
     over = []
-    for code, suspensions, base in counts.select(column, "suspensions", "count").iter_rows():
-        if suspensions > ceiling.count_max:
-            over.append((code, suspensions, base, f"count > {ceiling.count_max}"))
-        elif suspensions >= ceiling.count_min and suspensions > ceiling.share_max * base:
-            over.append((code, suspensions, base, f"share > {ceiling.share_max}"))
+    for code, steps, base in counts.select("slice", "steps", "base").iter_rows():
+        if steps > check.ceiling.count_max:
+            over.append((code, steps, base, f"count > {check.ceiling.count_max}"))
+        elif steps >= check.ceiling.count_min and steps > check.ceiling.share_max * base:
+            over.append((code, steps, base, f"share > {check.ceiling.share_max}"))
     return over

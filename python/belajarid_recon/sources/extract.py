@@ -17,8 +17,9 @@ import polars as pl
 from belajarid_recon.errors import InputError
 from belajarid_recon.schemas import EXTRACT, ColumnKind
 
-NEVER_EMPTY = frozenset({"sekolah", "mst_wilayah", "peserta_didik", "ptk"})
-"""Tables without rows that can only mean a broken export: no country, city or school is without them."""
+MAY_BE_EMPTY = frozenset({"yayasan", "tugas_tambahan"})
+"""Tables that a small region can be without. An empty one of any other kind can only mean a broken export, and would read as
+pupils without class or operators without role."""
 
 PERSON_KEYS = {
     "peserta_didik": "peserta_didik_id",
@@ -70,10 +71,11 @@ class Extract:
         return [path.relative_to(self.folder).as_posix() for path in self.tables[table]]
 
 
-def open_extract(folder: Path) -> Extract:
+def open_extract(folder: Path, *, may_be_empty: frozenset[str] = MAY_BE_EMPTY) -> Extract:
     """Find and check the twelve tables of an extract: `<table>.parquet`, or a folder `<table>/` of `*.parquet` files.
 
-    Parts of a table may differ in physical type; columns no rule reads are ignored. Raises InputError that lists
+    Parts of a table may differ in physical type; columns no rule reads are ignored. `may_be_empty` names the tables that may have no
+    rows; the extract of a single school can be without more of them. Raises InputError that lists
     every fault with its file and remedy (the first 20, the rest counted), or that disagrees with the manifest.
     """
     if not folder.is_dir():
@@ -86,7 +88,7 @@ def open_extract(folder: Path) -> Extract:
     broken = {fault.split(":", 1)[0].split("/", 1)[0].removesuffix(".parquet") for fault in faults}
     faults += [
         f"{table}: the table has headers only; export it again with its rows"
-        for table in sorted(NEVER_EMPTY - broken)
+        for table in sorted(EXTRACT.keys() - may_be_empty - broken)
         if rows[table] == 0
     ]
     _refuse(folder, faults)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from belajarid_recon.desired.orgunits import required_orgunits
+from belajarid_recon.desired.orgunits import with_units_above
 from belajarid_recon.desired.reasons import ReasonCode
 from belajarid_recon.desired.verdicts import person_verdicts, verdicts
 from belajarid_recon.regulations import domains, known_regulations
@@ -400,7 +400,7 @@ def test_units_are_named_for_the_directory_and_come_after_those_above(tmp_path):
             row["nama"], row["nama"]
         )
     builder.pupil("In Bogor", builder.school(5, kode_wilayah="026001"), 3)
-    units = required_orgunits(works(builder, tmp_path).desired())
+    units = with_units_above(works(builder, tmp_path).desired().rename({"jenjang": "tenant"}))
     paths = units.filter(pl.col("tenant") == "sd")["ou_path"].to_list()
     city = "/D.K.I.-Jakarta/Kota -Bandung- - -1"
     assert paths == ["/D.K.I.-Jakarta", "/D.K.I.-Jakarta/Kab. Bogor", city, "/D.K.I.-Jakarta/Kab. Bogor/Siswa"] + [
@@ -459,4 +459,4 @@ def test_an_empty_part_gives_empty_tables(everybody):
     )
     assert empty.desired().drop("registered").schema == DESIRED
     assert empty.desired().is_empty()
-    assert required_orgunits(empty.desired()).is_empty()
+    assert with_units_above(empty.desired().rename({"jenjang": "tenant"})).is_empty()

@@ -25,7 +25,7 @@ from belajarid_recon.records import (
     make_reference,
 )
 from belajarid_recon.regulations import Regulation
-from belajarid_recon.schemas import QUARANTINE, conform
+from belajarid_recon.schemas import QUARANTINE, NoStep, conform
 from belajarid_recon.secrets import Secret
 from belajarid_recon.sources.extract import Extract
 from belajarid_recon.sources.parts import ShuffledExtract, TableCounts, read_broadcast, shuffle_extract
@@ -169,9 +169,6 @@ class ReconcileRules:
     seed: int
 
 
-TENANT_NOT_SERVED = "tenant-not-in-settings"
-
-
 def reconcile_parts(loop: PartLoop, snapshot: Path, rules: ReconcileRules) -> list[PartChanges]:
     """Compare every part's desired accounts with the snapshot's same part."""
     spelling = pl.DataFrame(
@@ -207,4 +204,4 @@ def _as_spelt(desired: pl.DataFrame, spelling: pl.DataFrame) -> pl.DataFrame:
 def _not_served(desired: pl.DataFrame, tenants: dict[str, set[str]]) -> pl.DataFrame:
     elsewhere = desired.filter(pl.col("jenjang").is_in(list(tenants)).not_())
     counted = elsewhere.group_by(tenant="jenjang").len("count")
-    return conform(counted.with_columns(kind=pl.lit("reason"), name=pl.lit(TENANT_NOT_SERVED)), TALLY)
+    return conform(counted.with_columns(kind=pl.lit("reason"), name=pl.lit(NoStep.TENANT_NOT_IN_SETTINGS.value)), TALLY)

@@ -31,13 +31,13 @@ from belajarid_recon.directory.snapshot import (
 )
 from belajarid_recon.errors import InputError, PlanError, SettingsError
 from belajarid_recon.partitions import PartLoop, ReconcileRules, Watch, quiet, reconcile_parts, write_records
-from belajarid_recon.plan.build import ADDRESS_WITHOUT_MARKER, NO_USER_ID_FREE, PlanContext, build_plan
+from belajarid_recon.plan.build import PlanContext, build_plan
 from belajarid_recon.plan.definition import Plan, frame_digest
 from belajarid_recon.plan.file import FACTS_FILE as FACTS_OF_PLAN
 from belajarid_recon.plan.file import read_plan, write_plan
 from belajarid_recon.reconcile import PartChanges
 from belajarid_recon.regulations import Regulation, load_regulations
-from belajarid_recon.schemas import Jenjang
+from belajarid_recon.schemas import Jenjang, NoStep
 from belajarid_recon.secrets import Secret, load_key
 from belajarid_recon.settings import EndpointClass, Settings
 from belajarid_recon.sources.extract import Extract, open_extract
@@ -137,7 +137,8 @@ class Verification:
         return self.differences + self.held + sum(self.doubtful.values())
 
 
-DOUBTFUL = ("marker-on-two-accounts", ADDRESS_WITHOUT_MARKER, NO_USER_ID_FREE)
+DOUBTFUL = (NoStep.MARKER_ON_TWO_ACCOUNTS, NoStep.ADDRESS_OURS_WITHOUT_MARKER, NoStep.NO_USER_ID_FREE)
+"""Reasons that only a person can mend."""
 
 
 def make_plan(settings: Settings, request: PlanRequest, *, watch: Watch = quiet) -> PlannedRun:
@@ -447,7 +448,7 @@ def _compare_plans(made: Plan, again: Plan) -> Verification:
     waiting = made.steps.filter(pl.col("held_by").is_not_null()).select("account_key", "action")
     held = again.steps.join(waiting, on=["account_key", "action"], how="semi").height
     doubtful = {
-        reason: count
+        reason.value: count
         for reason in DOUBTFUL
         if (count := sum(reasons.get(reason, 0) for reasons in again.facts.reasons.values()))
     }

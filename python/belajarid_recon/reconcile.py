@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from belajarid_recon import _core
-from belajarid_recon.schemas import ACCOUNT_ATTRIBUTES, Action, Standing, conform
+from belajarid_recon.schemas import ACCOUNT_ATTRIBUTES, Action, NoStep, Standing, conform
 
 PROPOSAL = pl.Schema(
     {
@@ -133,9 +133,9 @@ def _updates(
     )
     refusal = (
         pl.when(pl.col("is_admin"))
-        .then(pl.lit("administrator-untouched"))
+        .then(pl.lit(NoStep.ADMINISTRATOR_UNTOUCHED.value))
         .when(pl.col("mask") == 0)
-        .then(pl.lit("suspended-by-other"))
+        .then(pl.lit(NoStep.SUSPENDED_BY_OTHER.value))
     )
     return changed.with_columns(
         action=pl.when(refusal.is_null()).then(_action()),
@@ -194,13 +194,13 @@ def _endings(changes: pl.DataFrame, desired: pl.DataFrame, observed: pl.DataFram
     leaver = pl.col("standing") == Standing.LEAVER
     refusal = (
         pl.when(pl.col("standing").is_null())
-        .then(pl.lit("absent-from-register"))
+        .then(pl.lit(NoStep.ABSENT_FROM_REGISTER.value))
         .when(~leaver)
         .then(pl.col("register_reason"))
         .when(pl.col("is_admin"))
-        .then(pl.lit("administrator-untouched"))
+        .then(pl.lit(NoStep.ADMINISTRATOR_UNTOUCHED.value))
         .when(pl.col("suspended"))
-        .then(pl.lit("already-suspended"))
+        .then(pl.lit(NoStep.ALREADY_SUSPENDED.value))
     )
     return joined.select(
         "tenant",
@@ -245,7 +245,7 @@ def _tallies(
         .join(desired.select("account_key", tenant="jenjang"), on="account_key", how="left")
         .group_by("tenant")
         .len("count")
-        .with_columns(name=pl.lit("marker-on-two-accounts"))
+        .with_columns(name=pl.lit(NoStep.MARKER_ON_TWO_ACCOUNTS.value))
     )
     rows = [part.with_columns(kind=pl.lit("reason")) for part in (refused, without_account, claimed_twice)]
     return pl.concat([conform(frame, TALLY) for frame in (unchanged, *rows)])

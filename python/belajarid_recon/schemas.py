@@ -62,6 +62,19 @@ class Action(StrEnum):
     RESTORE = "restore"
 
 
+class NoStep(StrEnum):
+    """Why an account, or a person who should have one, gets no step although they differ (docs/reason-codes.md)."""
+
+    ABSENT_FROM_REGISTER = "absent-from-register"
+    ALREADY_SUSPENDED = "already-suspended"
+    SUSPENDED_BY_OTHER = "suspended-by-other"
+    ADMINISTRATOR_UNTOUCHED = "administrator-untouched"
+    MARKER_ON_TWO_ACCOUNTS = "marker-on-two-accounts"
+    ADDRESS_OURS_WITHOUT_MARKER = "address-ours-without-marker"
+    NO_USER_ID_FREE = "no-user-id-free"
+    TENANT_NOT_IN_SETTINGS = "tenant-not-in-settings"
+
+
 class StepClass(StrEnum):
     """What a wrong step would cost."""
 

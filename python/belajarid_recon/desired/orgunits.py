@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from belajarid_recon.records import Reference
-from belajarid_recon.schemas import Role, Standing
+from belajarid_recon.schemas import Role
 
 UNIT_OF_ROLE = {Role.PUPIL: "Siswa", Role.GURU: "Guru", Role.ADMIN: "Admin"}
 
@@ -30,13 +30,12 @@ def unit_paths(reference: Reference) -> pl.DataFrame:
     )
 
 
-def required_orgunits(desired: pl.DataFrame) -> pl.DataFrame:
-    """`tenant`, `ou_path` of every unit the active accounts need, with all units above it; a unit comes after the one above it."""
-    paths = desired.filter(pl.col("standing") == Standing.ACTIVE).select(tenant="jenjang", ou_path="ou_path").unique()
-    levels = [paths]
-    for _ in range(2):
-        above = levels[-1].with_columns(pl.col("ou_path").str.extract(r"^(.+)/[^/]+$")).drop_nulls().unique()
-        levels.append(above)
+def with_units_above(paths: pl.DataFrame) -> pl.DataFrame:
+    """`tenant`, `ou_path` of these units and of all units above them, each once; a unit comes after the one above it."""
+    levels = [paths.select("tenant", "ou_path").drop_nulls().unique()]
+    while levels[-1].height:
+        above = pl.col("ou_path").str.extract(r"^(.+)/[^/]+$")
+        levels.append(levels[-1].with_columns(above).drop_nulls().unique())
     return pl.concat(levels).unique().sort("tenant", pl.col("ou_path").str.count_matches("/"), "ou_path")
 
 

@@ -6,16 +6,14 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from belajarid_recon.desired.orgunits import with_units_above
 from belajarid_recon.naming.user_ids import allocate_user_ids
 from belajarid_recon.plan.definition import Plan, PlanFacts
 from belajarid_recon.plan.guards import hold_steps
 from belajarid_recon.reconcile import BASE, PROPOSAL, TALLY, PartChanges
-from belajarid_recon.schemas import STEP, Action, Jenjang, StepClass, conform
+from belajarid_recon.schemas import STEP, Action, Jenjang, NoStep, StepClass, conform
 from belajarid_recon.secrets import Secret
 from belajarid_recon.settings import Guards
-
-NO_USER_ID_FREE = "no-user-id-free"
-ADDRESS_WITHOUT_MARKER = "address-ours-without-marker"
 
 LANE = {
     Action.CREATE_ORGUNIT: 0,
@@ -103,9 +101,9 @@ def _named(proposals: pl.DataFrame, context: PlanContext) -> tuple[pl.DataFrame,
     )
     refusal = (
         pl.when(pl.col("in_use"))
-        .then(pl.lit(ADDRESS_WITHOUT_MARKER))
+        .then(pl.lit(NoStep.ADDRESS_OURS_WITHOUT_MARKER.value))
         .when(pl.col("user_id").is_null())
-        .then(pl.lit(NO_USER_ID_FREE))
+        .then(pl.lit(NoStep.NO_USER_ID_FREE.value))
     )
     judged = named.with_columns(refusal=refusal)
     refused = judged.drop_nulls("refusal").group_by("tenant", name="refusal").len("count")
@@ -127,21 +125,20 @@ def _given_before(creations: pl.DataFrame, addresses: pl.DataFrame) -> pl.DataFr
 
 
 def _orgunit_steps(proposals: pl.DataFrame, existing: dict[str, set[str]]) -> pl.DataFrame:
-    """A creation for each path that accounts go to and that is not there, parents included. Paths are case-insensitive."""
-    wanted = proposals.filter(pl.col("held_by").is_null()).select("tenant", "ou_path").drop_nulls().unique()
-    missing: set[tuple[str, str]] = set()
-    for tenant, path in wanted.iter_rows():
-        there = {known.lower() for known in existing.get(tenant, set())}
-        names = path.strip("/").split("/")
-        parents = ("/" + "/".join(names[: depth + 1]) for depth in range(len(names)))
-        missing.update((tenant, parent) for parent in parents if parent.lower() not in there)
-    rows = pl.DataFrame(sorted(missing), schema={"tenant": pl.String, "ou_path": pl.String}, orient="row")
-    return conform(
-        rows.with_columns(
-            pl.lit(Action.CREATE_ORGUNIT.value).alias("action"), pl.lit("unit-needed-by-accounts").alias("reason")
-        ),
-        STEP,
+    """A creation for each path that accounts go to and that is not there, units above included. Paths are case-insensitive."""
+    there = pl.DataFrame(
+        [(tenant, path.lower()) for tenant, paths in existing.items() for path in paths],
+        schema={"tenant": pl.String, "folded": pl.String},
+        orient="row",
     )
+    missing = (
+        with_units_above(proposals.filter(pl.col("held_by").is_null()))
+        .with_columns(folded=pl.col("ou_path").str.to_lowercase())
+        .join(there, on=["tenant", "folded"], how="anti")
+        .unique(["tenant", "folded"], keep="first", maintain_order=True)
+    )
+    action, reason = pl.lit(Action.CREATE_ORGUNIT.value), pl.lit("unit-needed-by-accounts")
+    return conform(missing.with_columns(action=action, reason=reason), STEP)
 
 
 def _account_steps(proposals: pl.DataFrame) -> pl.DataFrame:

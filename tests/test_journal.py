@@ -55,7 +55,23 @@ def fill(journal: Journal, steps: int) -> None:
 def picture(journal: Journal) -> tuple:
     """Everything a resume decides by."""
     settled = [journal.is_settled(step) for step in range(int(journal.meta["steps"]))]
-    return settled, journal.unsettled(), list(journal.reasons())
+    sent = [journal.was_sent(step) for step in range(int(journal.meta["steps"]))]
+    return settled, sent, journal.unsettled(), list(journal.reasons())
+
+
+def test_a_journal_says_what_may_have_taken_effect(tmp_path):
+    """Whatever left and was not refused for want of quota; not what looking alone has settled."""
+    with create(tmp_path) as journal:
+        journal.commit([intent(step) for step in range(4)])
+        journal.commit([done(0), Event(1, 1, EventState.PARKED), Event(2, 1, EventState.THROTTLED, 403), done(5)])
+        journal.commit([Event(3, 1, EventState.ABSENT), intent(3, 2), Event(3, 2, EventState.THROTTLED, 403)])
+        assert [step for step in range(6) if journal.was_sent(step)] == [0, 1, 3]
+        assert (journal.settled_count, journal.is_done(5)) == (3, True)
+        before = picture(journal)
+    with reopen(tmp_path) as journal:
+        assert picture(journal) == before
+        journal.commit([Event(2, 1, EventState.DONE)])
+        assert (journal.settled_count, journal.was_sent(2)) == (4, False)
 
 
 def test_a_journal_says_where_each_step_stands(tmp_path):

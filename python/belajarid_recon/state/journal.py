@@ -8,6 +8,8 @@ A step's life, each arrow one row:
                     │  └───▶ absent      reading showed no effect; the attempt is used up      ──▶ intent
                     └─ (killed here) an open intent: only reading the directory tells what happened
 
+    (nothing), throttled, absent ──▶ done, parked     settled by looking at the account; no request was sent this time
+
 Rows are added, never changed. Bodies are in the plan; a row holds numbers, a reason code, the account's immutable id and a
 fingerprint of the request without its password.
 
@@ -106,7 +108,8 @@ class Sendings:
     """Whether nobody knows what its latest sending did."""
 
 
-_UNSETTLED, _DONE, _PARKED = 0, 1, 2
+_DONE, _PARKED, _SENT = 1, 2, 4
+"""Bits of a step's byte. The last stands for a request that may have taken effect."""
 
 
 class _Waiting:
@@ -132,7 +135,7 @@ class Journal:
         self._n = 0
         self.meta = _read_meta(path, connection)
         self._chain = _first_chain(self.meta)
-        self._settled = bytearray(int(self.meta["steps"]))
+        self._steps = bytearray(int(self.meta["steps"]))
         self._unsettled: dict[int, Sendings] = {}
         self._head = os.open(_head_path(path), os.O_RDWR | os.O_CLOEXEC)
 
@@ -279,32 +282,39 @@ class Journal:
             last = rows[-1][0]
 
     def _count(self, event: Event) -> None:
-        """Keep what decisions need: settled steps as a byte each, and only the steps in trouble in full."""
+        """Keep what decisions need: a byte for each step, and only the steps in trouble in full."""
         step, state = event.step, event.state
         if state is EventState.INTENT:
             before = self._unsettled.get(step)
             used = before.used if before else 0
             self._unsettled[step] = Sendings(event.attempt, used + 1, event.fingerprint, open=True)
+            self._steps[step] |= _SENT
         elif state is EventState.DONE or state is EventState.PARKED:
-            self._settled[step] = _DONE if state is EventState.DONE else _PARKED
+            self._steps[step] |= _DONE if state is EventState.DONE else _PARKED
             self._unsettled.pop(step, None)
         else:
             before = self._unsettled[step]
             used = before.used - (state is EventState.THROTTLED)
             self._unsettled[step] = Sendings(before.attempt, used, before.fingerprint, open=False)
+            if not used:
+                self._steps[step] &= ~_SENT
 
     def is_settled(self, step: int) -> bool:
         """Whether the step needs nothing more from this run."""
-        return self._settled[step] != _UNSETTLED
+        return bool(self._steps[step] & (_DONE | _PARKED))
 
     def is_done(self, step: int) -> bool:
         """Whether the step was carried out."""
-        return self._settled[step] == _DONE
+        return bool(self._steps[step] & _DONE)
+
+    def was_sent(self, step: int) -> bool:
+        """Whether a request of the step may have taken effect, or may yet: sent at least once, and not only throttled."""
+        return bool(self._steps[step] & _SENT)
 
     @property
     def settled_count(self) -> int:
         """Steps that need nothing more from this run."""
-        return len(self._settled) - self._settled.count(_UNSETTLED)
+        return len(self._steps) - self._steps.count(0) - self._steps.count(_SENT)
 
     def unsettled(self) -> dict[int, Sendings]:
         """Steps that were sent and are not settled, by number."""

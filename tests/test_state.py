@@ -19,7 +19,7 @@ from belajarid_recon.components import ScaledClock, SystemRandomness
 from belajarid_recon.errors import BusyError, ExitStatus, PlanError, SettingsError
 from belajarid_recon.schemas import ADDRESSES
 from belajarid_recon.state.atomic import PART_SUFFIX, write_atomically
-from belajarid_recon.state.folders import RunStatus, latest_run, list_runs, new_run, open_run, unfinished_run
+from belajarid_recon.state.folders import RunFolder, RunStatus, latest_run, list_runs, new_run, open_run, unfinished_run
 from belajarid_recon.state.journal import Event, EventState, Journal
 from belajarid_recon.state.ledger import read_ledger, reserve_addresses
 from belajarid_recon.state.lifecycle import record_lifecycle, suspended_by_us
@@ -195,18 +195,21 @@ def settle(journal: Journal, step: int, state: EventState) -> None:
 
 
 def test_only_suspensions_that_were_carried_out_are_ours(tmp_path):
-    """A parked suspension is not; one that a crash left open is; a restoration ends it."""
-    suspend = [update("sd", number, f"id{number}", {"suspended": False}, suspended=True) for number in range(4)]
+    """Every suspension that was sent is, however it ended; one that was never sent, or only throttled, is not."""
+    suspend = [update("sd", number, f"id{number}", {"suspended": False}, suspended=True) for number in range(9)]
     plan = plan_of([*suspend, creation("sd", 9)], {})
     run = run_of(tmp_path)
-    with journal_of(run, 5) as journal:
+    with journal_of(run, 10) as journal:
         settle(journal, 0, EventState.DONE)
         settle(journal, 1, EventState.DONE)
         settle(journal, 2, EventState.PARKED)
         journal.commit([Event(3, 1, EventState.INTENT)])
-        settle(journal, 4, EventState.DONE)
+        settle(journal, 4, EventState.ABSENT)
+        settle(journal, 5, EventState.THROTTLED)
+        journal.commit([Event(6, 1, EventState.DONE), Event(7, 1, EventState.PARKED)])
+        settle(journal, 9, EventState.DONE)
         record_lifecycle(run, plan.steps, journal)
-    keys = sorted(account_key("sd", number) for number in (0, 1, 3))
+    keys = sorted(account_key("sd", number) for number in (0, 1, 2, 3, 4))
     assert suspended_by_us(tmp_path)["account_key"].to_list() == keys
 
     restore = plan_of([update("sd", 1, "id1", {"suspended": True}, suspended=False)], {})
@@ -214,7 +217,59 @@ def test_only_suspensions_that_were_carried_out_are_ours(tmp_path):
     with journal_of(later, 1) as journal:
         settle(journal, 0, EventState.DONE)
         record_lifecycle(later, restore.steps, journal)
-    assert suspended_by_us(tmp_path)["account_key"].to_list() == sorted(account_key("sd", number) for number in (0, 3))
+    assert suspended_by_us(tmp_path)["account_key"].to_list() == sorted(
+        account_key("sd", number) for number in (0, 2, 3, 4)
+    )
+
+
+def suspend_in_a_run(state: Path, numbers: list[int], live: list[int], *, sent: bool = True) -> RunFolder:
+    """A closed run that suspended the accounts of these people, and whose snapshot showed those of others live."""
+    rows = [update("sd", number, f"id{number}", {"suspended": False}, suspended=True) for number in numbers]
+    run = run_of(state)
+    with journal_of(run, len(rows)) as journal:
+        for step in range(len(rows)):
+            if sent:
+                settle(journal, step, EventState.DONE)
+            else:
+                journal.commit([Event(step, 1, EventState.DONE)])
+        seen = pl.Series([account_key("sd", number) for number in live], dtype=pl.Binary)
+        for _ in range(2):  # a kill before the run is closed repeats it
+            record_lifecycle(run, plan_of(rows, {}).steps, journal, live=seen)
+    run.mark(RunStatus.APPLYING, ScaledClock())
+    run.mark(RunStatus.CLOSED, ScaledClock())
+    return run
+
+
+def test_a_suspension_that_others_lifted_is_ours_no_more(tmp_path):
+    """A later suspension of that account is somebody else's, but for one that this very run made or found landed."""
+    suspend_in_a_run(tmp_path, [1, 2, 3, 4], [])
+    suspend_in_a_run(tmp_path, [3], [2, 3, 9])
+    suspend_in_a_run(tmp_path, [4], [4], sent=False)
+    assert suspended_by_us(tmp_path)["account_key"].to_list() == sorted(account_key("sd", n) for n in (1, 3, 4))
+
+
+def test_a_missing_lifecycle_segment_stops_everything(tmp_path):
+    """Without it a pupil who comes back would stay locked out; a run that is not closed need not have one."""
+    run_of(tmp_path).mark(RunStatus.APPLYING, ScaledClock())
+    closed = suspend_in_a_run(tmp_path, [1], [])
+    assert suspended_by_us(tmp_path).height == 1
+    (tmp_path / "lifecycle" / f"{closed.run_id}.parquet").unlink()
+    with pytest.raises(PlanError, match="lifecycle segment is missing") as refused:
+        suspended_by_us(tmp_path)
+    assert "backup" in refused.value.hint
+
+
+def test_a_missing_ledger_segment_stops_everything(tmp_path):
+    """A run with a journal may have given addresses away; one without has not."""
+    run_of(tmp_path)
+    run = run_of(tmp_path)
+    reserve_addresses(run, plan_of([creation("sd", 1)], {}).steps)
+    journal_of(run, 1).close()
+    assert read_ledger(tmp_path).height == 1
+    (tmp_path / "ledger" / f"{run.run_id}.parquet").unlink()
+    with pytest.raises(PlanError, match="ledger segment is missing") as refused:
+        read_ledger(tmp_path)
+    assert "backup" in refused.value.hint
 
 
 def test_nothing_is_ours_at_first(tmp_path):

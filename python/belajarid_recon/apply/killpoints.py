@@ -17,8 +17,8 @@ VARIABLE = "RECON_KILL_POINT"
 class KillPoint(StrEnum):
     """Every place, in the order a run passes them."""
 
-    JOURNAL_READY = "journal-ready"
     ADDRESSES_RESERVED = "addresses-reserved"
+    JOURNAL_READY = "journal-ready"
     APPLYING_MARKED = "applying-marked"
     SETTLE_READ = "settle-read"
     """The directory was read about one step; nothing is decided."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -16,13 +16,14 @@ from belajarid_recon.apply.result import ApplyResult, Watcher, count_result
 from belajarid_recon.apply.tenant import ApplyScope, TenantApply
 from belajarid_recon.components import Clock, Randomness
 from belajarid_recon.directory.interface import Directory
-from belajarid_recon.errors import PlanError
+from belajarid_recon.directory.snapshot import read_facts, read_part
+from belajarid_recon.errors import InputError, PlanError
 from belajarid_recon.plan.definition import Plan
 from belajarid_recon.settings import Settings
 from belajarid_recon.state.folders import RunFolder, RunStatus, list_runs
 from belajarid_recon.state.journal import Journal
 from belajarid_recon.state.ledger import reserve_addresses
-from belajarid_recon.state.lifecycle import record_lifecycle
+from belajarid_recon.state.lifecycle import record_lifecycle, suspended_by_us
 from belajarid_recon.state.lock import StateLock
 
 
@@ -53,8 +54,6 @@ def apply_plan(
     _check_world(plan, settings, components.directories)
     with _open_journal(run, plan, digest, components.clock) as journal:
         reached(KillPoint.JOURNAL_READY)
-        reserve_addresses(run, plan.steps)
-        reached(KillPoint.ADDRESSES_RESERVED)
         run.mark(RunStatus.APPLYING, components.clock, plan_digest=digest)
         reached(KillPoint.APPLYING_MARKED)
         scope = ApplyScope(
@@ -70,7 +69,7 @@ def apply_plan(
             [TenantApply(tenant, components.directories[tenant], scope) for tenant in _tenants(plan)], scope.stop
         )
         reached(KillPoint.ALL_SETTLED)
-        record_lifecycle(run, plan.steps, journal)
+        record_lifecycle(run, plan.steps, journal, live=_ours_that_were_live(run))
         reached(KillPoint.LIFECYCLE_RECORDED)
         run.mark(RunStatus.CLOSED, components.clock)
         return count_result(plan.steps, journal)
@@ -132,8 +131,12 @@ def _check_world(plan: Plan, settings: Settings, directories: Mapping[str, Direc
 
 
 def _open_journal(run: RunFolder, plan: Plan, digest: str, clock: Clock) -> Journal:
-    """The run's journal, made if this is its first start. Raises PlanError when it belongs to another plan."""
+    """The run's journal, made if this is its first start. Raises PlanError when it belongs to another plan.
+
+    The addresses are reserved before there is a journal, so that a journal without its ledger segment is a loss to be noticed.
+    """
     if not run.journal.exists():
+        _reserve(run, plan)
         meta = {"plan_digest": digest, "endpoint_class": plan.endpoint_class, "run_id": run.run_id}
         return Journal.create(run.journal, meta, steps=plan.steps.height, clock=clock)
     journal = Journal.open(run.journal, clock=clock)
@@ -142,7 +145,28 @@ def _open_journal(run: RunFolder, plan: Plan, digest: str, clock: Clock) -> Jour
         raise PlanError(
             f"journal belongs to another plan: {run.journal}", hint="put the run's own plan back, or abandon it"
         )
+    _reserve(run, plan)
     return journal
+
+
+def _reserve(run: RunFolder, plan: Plan) -> None:
+    reserve_addresses(run, plan.steps)
+    reached(KillPoint.ADDRESSES_RESERVED)
+
+
+def _ours_that_were_live(run: RunFolder) -> pl.Series:
+    """Account keys that earlier runs suspended and that this run's snapshot shows live: somebody else lifted it since.
+
+    Without a readable snapshot nobody: the next run's says the same of those that are still live.
+    """
+    ours = suspended_by_us(run.state, before=run)
+    live = [ours.clear()]
+    with suppress(InputError):
+        for part in range(read_facts(run.snapshot).parts if ours.height else 0):
+            seen = read_part(run.snapshot, part).join(ours, on="account_key", how="semi")
+            accounts = seen.group_by("account_key").agg(pl.col("suspended").any())
+            live.append(accounts.filter(~pl.col("suspended")).select("account_key"))
+    return pl.concat(live)["account_key"]
 
 
 def _apply_tenants(tenants: list[TenantApply], stop: threading.Event) -> None:

@@ -14,7 +14,9 @@ import polars as pl
 from belajarid_recon.errors import PlanError
 from belajarid_recon.schemas import ADDRESSES
 from belajarid_recon.state.atomic import fsync_folder, write_frame_atomically
-from belajarid_recon.state.folders import RunFolder
+from belajarid_recon.state.folders import RunFolder, list_runs
+
+_LOST_HINT = "restore it from a backup; no address can be given without it"
 
 
 def reserve_addresses(run: RunFolder, steps: pl.DataFrame) -> None:
@@ -31,17 +33,23 @@ def reserve_addresses(run: RunFolder, steps: pl.DataFrame) -> None:
 
 
 def read_ledger(state: Path) -> pl.DataFrame:
-    """All reserved addresses (schemas.ADDRESSES), each once. Raises PlanError when a segment cannot be read."""
+    """All reserved addresses (schemas.ADDRESSES), each once. Raises PlanError when a segment cannot be read or is missing."""
     frames = [pl.DataFrame(schema=ADDRESSES)]
+    _refuse_missing(state)
     for path in sorted(_folder(state).glob("*.parquet")):
         try:
             frames.append(pl.read_parquet(path).select([pl.col(name).cast(kind) for name, kind in ADDRESSES.items()]))
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise PlanError(
-                f"ledger segment cannot be read: {path}",
-                hint="restore it from a backup; no address can be given without it",
-            ) from error
+            raise PlanError(f"ledger segment cannot be read: {path}", hint=_LOST_HINT) from error
     return pl.concat(frames).unique().sort("tenant", "user_id", "owner")
+
+
+def _refuse_missing(state: Path) -> None:
+    """A run reserves its addresses before it has a journal."""
+    for run in list_runs(state):
+        path = _folder(state) / f"{run.run_id}.parquet"
+        if run.journal.exists() and not path.exists():
+            raise PlanError(f"ledger segment is missing: {path}", hint=_LOST_HINT)
 
 
 def _folder(state: Path) -> Path:

@@ -20,12 +20,14 @@ from hypothesis import strategies as st
 
 from appliers.plans import Target, creation, marker, orgunit, plan_of, settings_of, update
 from belajarid_recon.apply.body import attributes_of
-from belajarid_recon.apply.result import ApplyResult, Progress
+from belajarid_recon.apply.result import ApplyResult, Progress, count_result
 from belajarid_recon.apply.run import ApplyComponents, abandon_run, apply_plan
 from belajarid_recon.apply.settle import ApplyReason
 from belajarid_recon.components import ScaledClock, SystemRandomness
 from belajarid_recon.directory.connect import connect
 from belajarid_recon.directory.google import GoogleDirectory
+from belajarid_recon.directory.observed import npsn_of
+from belajarid_recon.directory.snapshot import SnapshotRequest, take_snapshots
 from belajarid_recon.emulator.launch import EmulatorProcess
 from belajarid_recon.emulator.settings import EmulatorSettings
 from belajarid_recon.errors import DirectoryError, PlanError
@@ -286,24 +288,126 @@ def test_an_account_renamed_in_the_gap_gets_no_second(desk):
     assert desk.account(number)["primaryEmail"] == f"lain{number}@sd.belajar.id"
 
 
-def test_a_change_by_others_is_not_overwritten(desk):
-    """An ambiguous update whose account has neither the old nor the new value is parked as drift."""
-    (number,) = numbers(1)
-    target_id = desk.plant(number, name={"givenName": "Ubah", "familyName": "Sendiri"})
-    desk.emulator.fault("users.update", "drop-before")
-    before = {"given_name": "Budi", "family_name": "Santoso"}
-    step = update("sd", number, target_id, before, given_name="Budiman", family_name="Santoso")
-    assert desk.apply(desk.plan(step)).parked_reasons == {ApplyReason.DRIFT: 1}
-    assert desk.account(number)["name"]["givenName"] == "Ubah"
+FOREIGN_MARKERS = {
+    "none": [],
+    "another person's": [{"type": "custom", "customType": "recon", "value": "00" * 16 + ".sd"}],
+    "ours, and a second": [
+        {"type": "custom", "customType": "recon", "value": value} for value in (marker("sd", 999), "00" * 16 + ".sd")
+    ],
+}
 
 
-def test_an_account_without_our_marker_is_not_ours(desk):
-    """An ambiguous update of an account that lost its marker is parked, not sent again."""
-    (number,) = numbers(1)
-    target_id = desk.plant(number, externalIds=[])
-    desk.emulator.fault("users.update", "drop-before")
-    step = update("sd", number, target_id, {"suspended": False}, suspended=True)
+@pytest.mark.parametrize("theirs", FOREIGN_MARKERS)
+def test_an_account_without_our_marker_is_not_ours(desk, theirs):
+    """It is read before anything is sent: the step is parked and no update leaves."""
+    target_id = desk.plant(999, externalIds=FOREIGN_MARKERS[theirs], primaryEmail=f"asing{numbers(1)[0]}@sd.belajar.id")
+    before = desk.applied()
+    step = update("sd", 999, target_id, {"suspended": False}, suspended=True)
     assert desk.apply(desk.plan(step)).parked_reasons == {ApplyReason.ACCOUNT_FOREIGN: 1}
+    assert desk.applied() == before
+    assert suspended_by_us(desk.state).is_empty()
+
+
+@pytest.mark.parametrize("right", ["isAdmin", "isDelegatedAdmin"])
+def test_an_administrator_is_not_touched(desk, right):
+    """Somebody became one after the plan was made: the account stays as it is."""
+    (number,) = numbers(1)
+    target_id = desk.plant(number, **{right: True})
+    step = update("sd", number, target_id, {"suspended": False}, suspended=True)
+    assert desk.apply(desk.plan(step)).parked_reasons == {ApplyReason.ADMINISTRATOR: 1}
+    assert desk.account(number)["suspended"] is False
+
+
+@pytest.mark.parametrize("theirs", [{"name": {"givenName": "Ubah", "familyName": "Sendiri"}}, {"primaryEmail": ""}])
+def test_a_change_by_others_is_not_overwritten(desk, theirs):
+    """An account that has neither the old nor the new value, in the local part too, is parked as drift unsent."""
+    (number,) = numbers(1)
+    theirs = theirs | ({"primaryEmail": f"ubah{number}@sd.belajar.id"} if "primaryEmail" in theirs else {})
+    target_id = desk.plant(number, **theirs)
+    as_planted = attributes_of(desk.account(number))
+    before = {"domain": "sd.belajar.id", "given_name": "Budi", "family_name": f"Santoso {number}"}
+    after = {"given_name": "Budiman", "family_name": "Santoso"}
+    step = update("sd", number, target_id, before, address=f"budi.santoso{number:05}@guru.sd.belajar.id", **after)
+    assert desk.apply(desk.plan(step)).parked_reasons == {ApplyReason.DRIFT: 1}
+    assert attributes_of(desk.account(number)) == as_planted
+
+
+def test_what_stands_already_is_done_without_sending(desk):
+    """And a suspension that somebody else made meanwhile is not taken for ours."""
+    (number,) = numbers(1)
+    target_id = desk.plant(number, suspended=True)
+    before = desk.applied()
+    result = desk.apply(desk.plan(update("sd", number, target_id, {"suspended": False}, suspended=True)))
+    assert (result.done, result.parked) == (1, 0)
+    assert desk.applied() == before
+    assert suspended_by_us(desk.state).is_empty()
+
+
+def test_nothing_is_sent_without_an_intent_and_no_intent_without_a_sending(desk):
+    """Looking comes first: a step that looking settles has an outcome alone, one that was sent has its intent before it."""
+    sent, foreign = numbers(2)
+    there, theirs = desk.plant(sent), desk.plant(foreign, externalIds=[])
+    steps = [update("sd", n, i, {"suspended": False}, suspended=True) for n, i in ((sent, there), (foreign, theirs))]
+    desk.apply(desk.plan(*steps))
+    with desk.journal() as journal:
+        assert [row[3] for row in journal._rows() if row[1] == 0] == ["intent", "done"]
+        assert [row[3] for row in journal._rows() if row[1] == 1] == ["parked"]
+        assert (journal.was_sent(0), journal.was_sent(1)) == (True, False)
+
+
+ORGANIZATIONS = {
+    "none": ([], [{"costCenter": "20209999", "primary": True}]),
+    "the primary one": (
+        [{"title": "Wali", "costCenter": "7"}, {"costCenter": "20200001", "primary": True, "department": "IPA"}],
+        [{"title": "Wali", "costCenter": "7"}, {"costCenter": "20209999", "primary": True, "department": "IPA"}],
+    ),
+    "no primary one": (
+        [{"costCenter": "20200001", "title": "Guru"}, {"costCenter": "20200002"}],
+        [{"costCenter": "20209999", "title": "Guru"}, {"costCenter": "20200002"}],
+    ),
+    "a primary one without cost centre": (
+        [{"costCenter": "20200001"}, {"title": "Guru", "primary": True}],
+        [{"costCenter": "20200001"}, {"title": "Guru", "primary": True, "costCenter": "20209999"}],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ORGANIZATIONS)
+def test_a_move_changes_the_cost_centre_alone(desk, case):
+    """Titles and departments somebody entered stay, also when the update has to be sent twice."""
+    (number,) = numbers(1)
+    there, expected = ORGANIZATIONS[case]
+    target_id = desk.plant(number, organizations=there)
+    desk.emulator.fault("users.update", "drop-before")
+    before = {"npsn": npsn_of(there)}
+    result = desk.apply(desk.plan(update("sd", number, target_id, before, npsn="20209999")))
+    assert (result.done, result.parked) == (1, 0)
+    assert desk.account(number)["organizations"] == expected
+
+
+def test_a_full_tenant_stops_its_creations_only(desk):
+    """Everything else goes on; nothing is parked, the error says why, and the same call goes on when there is room."""
+    people, other = numbers(40), numbers(3)
+    (changed,) = numbers(1)
+    suspend = update("sd", changed, desk.plant(changed), {"suspended": False}, suspended=True)
+    rows = [creation("sd", n) for n in people] + [suspend] + [creation("smp", n) for n in other]
+    limit = {"status": 412, "reason": "limitExceeded", "tenant": "sd"}
+    desk.emulator.fault("users.insert", "status", after=10, times=None, **limit)
+    plan, run = desk.plan(*rows), desk.new_run()
+    with pytest.raises(DirectoryError, match="user limit is reached: sd"):
+        desk.apply(plan, run)
+    assert run.status() is RunStatus.APPLYING
+    assert desk.account(changed)["suspended"] is True
+    assert len(desk.attributes(other, "smp")) == 3
+    with desk.journal(run) as journal:
+        counted = {tenant.tenant: tenant for tenant in count_result(plan.steps, journal).tenants}
+        assert journal.open_intents() == {}
+    assert (counted["sd"].done, counted["sd"].parked, counted["sd"].remaining) == (11, 0, 30)
+    (fault,) = desk.emulator.stats()["faults"]
+    assert fault["used"] <= 16
+    desk.emulator.clear_faults()
+    assert desk.apply(plan, run, attempts=1).done == 44
+    assert len(desk.attributes(people, "sd")) == 40
 
 
 def test_a_refused_step_is_parked_with_the_directorys_word(desk):
@@ -367,8 +471,38 @@ def test_suspensions_are_remembered_when_the_run_closes(desk):
         for number, target_id in ((done, desk.plant(done)), (gone, "100000000000000000000"))
     ]
     result = desk.apply(desk.plan(*steps), attempts=2)
-    assert (result.done, result.parked_reasons) == (1, {ApplyReason.ATTEMPTS_USED_UP: 1})
+    assert (result.done, result.parked_reasons) == (1, {ApplyReason.ACCOUNT_GONE: 1})
     assert suspended_by_us(desk.state)["account_key"].to_list() == [steps[0]["account_key"]]
+
+
+def test_a_suspension_that_the_snapshot_shows_lifted_is_forgotten(desk):
+    """Somebody lifted it, and somebody suspended the account again: that is not ours to lift. Closing reads the run's snapshot."""
+    lifted, kept = numbers(2)
+    ids = [desk.plant(number, tenant="smp") for number in (lifted, kept)]
+    suspend = [
+        update("smp", number, target_id, {"suspended": False}, suspended=True)
+        for number, target_id in zip((lifted, kept), ids, strict=True)
+    ]
+    desk.apply(desk.plan(*suspend))
+    assert suspended_by_us(desk.state).height == 2
+    desk.emulator.edit(Jenjang.SMP, ids[0], {"suspended": False})
+    run = desk.new_run()
+    customers = {Jenjang.SMP: desk.customer_ids["smp"]}
+    request = SnapshotRequest(folder=run.snapshot, customer_ids=customers, parts=2, threads=1, clock=CLOCK)
+    take_snapshots({Jenjang.SMP: desk.directories[Jenjang.SMP]}, request)
+    desk.emulator.edit(Jenjang.SMP, ids[0], {"suspended": True})
+    desk.apply(desk.plan(), run)
+    assert suspended_by_us(desk.state)["account_key"].to_list() == [suspend[1]["account_key"]]
+
+
+def test_addresses_are_reserved_before_there_is_a_journal(desk, monkeypatch):
+    """Whatever ends the first start, a journal never stands without its ledger segment."""
+    run, plan = desk.new_run(), desk.plan(creation("sd", numbers(1)[0]))
+    monkeypatch.setattr("belajarid_recon.state.ledger.write_frame_atomically", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        desk.apply(plan, run)
+    assert not run.journal.exists()
+    assert read_ledger(desk.state).is_empty()
 
 
 def test_the_window_is_never_exceeded(desk):

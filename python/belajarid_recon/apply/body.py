@@ -1,4 +1,4 @@
-"""Requests made from steps, and the two questions a read answers about them: is it done, is it as before."""
+"""Requests made from steps, and what a read answers about them: is it done, is it as before, is it an administrator's."""
 
 from __future__ import annotations
 
@@ -45,6 +45,11 @@ class Step(NamedTuple):
         return self.action == Action.CREATE
 
     @property
+    def is_change(self) -> bool:
+        """Whether it changes an account that is there."""
+        return not self.is_creation and not self.is_orgunit
+
+    @property
     def is_orgunit(self) -> bool:
         """Whether it makes an organisational unit."""
         return self.action == Action.CREATE_ORGUNIT
@@ -79,7 +84,10 @@ def insert_body(step: Step) -> dict[str, Any]:
 
 
 def update_body(step: Step) -> dict[str, Any]:
-    """users.update: the attributes the step writes, as absolute values. The name goes whole, because the directory replaces it whole."""
+    """users.update: the attributes the step writes, as absolute values. The name goes whole, because the directory replaces it whole.
+
+    `completed` adds what only the account itself says.
+    """
     body: dict[str, Any] = {}
     if step.address is not None:
         body["primaryEmail"] = step.address
@@ -96,6 +104,20 @@ def update_body(step: Step) -> dict[str, Any]:
     return body
 
 
+def completed(step: Step, body: dict[str, Any], account: Account) -> dict[str, Any]:
+    """The update `body` as the account just read needs it.
+
+    The directory replaces `organizations` whole, and titles and departments that somebody entered stand there: what was read
+    goes back with the cost centre of the primary entry changed, or of the first, where `npsn_of` looks for it.
+    """
+    if step.npsn is None:
+        return body
+    entries = [dict(entry) for entry in account.get("organizations") or ({"primary": True},)]
+    chosen = next((entry for entry in entries if entry.get("primary")), entries[0])
+    chosen["costCenter"] = step.npsn
+    return body | {"organizations": entries}
+
+
 def orgunit_body(step: Step) -> dict[str, Any]:
     """orgunits.insert: the unit's name and its parent's path."""
     parent, _, name = (step.ou_path or "").rpartition("/")
@@ -110,7 +132,10 @@ def body_of(step: Step) -> dict[str, Any]:
 
 
 def fingerprint(step: Step, body: dict[str, Any]) -> str:
-    """What ties an intent to its request: a keyless hash over target and body. Take it before the password is put in."""
+    """What ties an intent to its request: a keyless hash over target and body, as the plan alone makes it.
+
+    Take it before a password is put in and before `completed`, so that a resumed step has the same.
+    """
     content = orjson.dumps([step.action, step.target_id, body], option=orjson.OPT_SORT_KEYS)
     return blake2b(content, digest_size=FINGERPRINT_BYTES).hexdigest()
 
@@ -148,11 +173,18 @@ def carries_step(step: Step, account: Account) -> bool:
 
 
 def stands_before(step: Step, account: Account) -> bool:
-    """Whether each attribute the step writes has either its new value or the one the plan saw: nobody else changed it."""
+    """Whether each attribute the step writes has either its new value or the one the plan saw: nobody else changed it.
+
+    The local part of an address has one value only, because no step changes it.
+    """
     before = orjson.loads(step.before or "{}")
     there = attributes_of(account)
     return all(
         there[name] == value or (name in before and there[name] == before[name])
         for name, value in desired_attributes(step).items()
-        if name != "user_id"
     )
+
+
+def is_administrator(account: Account) -> bool:
+    """Whether it has rights over others, as schemas.OBSERVED counts them."""
+    return bool(account.get("isAdmin") or account.get("isDelegatedAdmin"))

@@ -1,4 +1,4 @@
-"""One sending of one step, from the request to a known outcome. Runs in a worker thread."""
+"""One look at an account to change, or one sending of one step, to a known outcome. Runs in a worker thread."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from belajarid_recon.apply.body import Step
+from belajarid_recon.apply.body import Step, completed
 from belajarid_recon.apply.killpoints import KillPoint, reached
 from belajarid_recon.apply.settle import (
+    ApplyReason,
     Judgement,
     Outcome,
+    Ready,
+    is_user_limit,
     judge_creation,
     judge_orgunit,
     judge_update,
@@ -34,6 +37,25 @@ class Sender:
     clock: Clock
     lag_seconds: float
     stop: threading.Event
+
+    def look(self, step: Step, body: dict[str, Any]) -> Outcome | Ready | None:
+        """Read the account a change is for, before its intent: the request to send, or the outcome without sending.
+
+        Only an account that cannot be found is looked for again: nothing of ours is under way that could change the rest.
+        None when asked to stop.
+        """
+        target_id = _required(step.target_id)
+        for pause_share in (*PAUSE_SHARES, 0.0):
+            account = self.directory.get_account(target_id)
+            judgement = judge_update(step, account)
+            reached(KillPoint.SETTLE_READ)
+            if judgement.outcome.reason != ApplyReason.ACCOUNT_GONE or not pause_share:
+                break
+            if not self._pause(pause_share * self.lag_seconds):
+                return None
+        if account is not None and judgement.outcome.state is EventState.ABSENT:
+            return Ready(completed(step, body, account))
+        return judgement.outcome
 
     def send(self, step: Step, body: dict[str, Any]) -> Outcome | None:
         """Send the step once and find out what came of it. None when asked to stop before that was known."""
@@ -88,6 +110,8 @@ class Sender:
 
     def _refused(self, step: Step, reply: Reply) -> Outcome:
         """A unit that is there already is refused like one with a bad name; what counts is that it is there."""
+        if is_user_limit(step, reply):
+            return Outcome(EventState.THROTTLED, ApplyReason.USER_LIMIT, reply.status)
         if step.is_orgunit:
             outcome = self._read(step).outcome
             if outcome.state is EventState.DONE:

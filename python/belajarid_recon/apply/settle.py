@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from belajarid_recon.apply.body import Step, carries_step, stands_before
+from belajarid_recon.apply.body import Step, carries_step, is_administrator, stands_before
 from belajarid_recon.directory.interface import Account, Reply
 from belajarid_recon.directory.observed import carries_marker, shows_marker
 from belajarid_recon.state.journal import EventState
@@ -22,6 +22,8 @@ class ApplyReason(StrEnum):
     """Parked: another account holds the address. It is never touched; the next plan gives a new name."""
     ACCOUNT_FOREIGN = "account-foreign"
     """Parked: the account to change does not carry our marker (any more)."""
+    ADMINISTRATOR = "administrator-untouched"
+    """Parked: the account to change has become an administrator's since the plan was made."""
     ACCOUNT_GONE = "account-gone"
     """Parked: the account to change is not there."""
     MARKER_TWICE = "marker-on-two-accounts"
@@ -30,6 +32,8 @@ class ApplyReason(StrEnum):
     """Parked: somebody gave the account other values than the plan saw."""
     ATTEMPTS_USED_UP = "attempts-used-up"
     """Parked: sent as often as the settings allow, without effect."""
+    USER_LIMIT = "user-limit-reached"
+    """Throttled: the tenant takes no more accounts. Its creations wait until somebody has made room."""
     REJECTED = "rejected"
     """Parked: the directory says no for good."""
 
@@ -42,6 +46,12 @@ class Outcome(NamedTuple):
     status: int | None = None
     target_id: str | None = None
     retry_after_seconds: float | None = None
+
+
+class Ready(NamedTuple):
+    """A change whose account was read and is as the plan saw it: it may be sent."""
+
+    body: dict[str, Any]
 
 
 class Judgement(NamedTuple):
@@ -76,13 +86,18 @@ def judge_creation(step: Step, at_address: Account | None, with_marker: Sequence
 
 
 def judge_update(step: Step, account: Account | None) -> Judgement:
-    """Judge an update by the account with its immutable id."""
+    """Judge an update by the account with its immutable id, before it is sent as after. Absent means: it may be sent.
+
+    What carries the step already is done, whoever did it; everything else that is not ours, or an administrator's, stays as it is.
+    """
     if account is None:
         return Judgement(Outcome(EventState.PARKED, ApplyReason.ACCOUNT_GONE), final=False)
     if not carries_marker(account, step.marker or ""):
         return Judgement(Outcome(EventState.PARKED, ApplyReason.ACCOUNT_FOREIGN), final=shows_marker(account))
     if carries_step(step, account):
         return Judgement(Outcome(EventState.DONE, target_id=step.target_id), final=True)
+    if is_administrator(account):
+        return Judgement(Outcome(EventState.PARKED, ApplyReason.ADMINISTRATOR), final=True)
     if stands_before(step, account):
         # Values are absolute: sending them twice has the effect of once, so there is nothing to wait for.
         return Judgement(ABSENT, final=True)
@@ -93,6 +108,11 @@ def judge_orgunit(step: Step, paths: set[str]) -> Judgement:
     """Judge a unit by the paths that exist; the directory does not tell their cases apart, and makes no path twice."""
     there = (step.ou_path or "").lower() in {path.lower() for path in paths}
     return Judgement(Outcome(EventState.DONE) if there else ABSENT, final=True)
+
+
+def is_user_limit(step: Step, reply: Reply) -> bool:
+    """Whether an insert was refused because the customer may have no more accounts (412, "Domain user limit reached")."""
+    return step.is_creation and reply.status == 412 and reply.reason == "limitExceeded"
 
 
 def rejection(reply: Reply) -> Outcome:

@@ -3,6 +3,9 @@
 The coordinator takes free places in the window, commits the outcomes that came back together with the new intents in one
 transaction, and only then hands the new steps to the workers. So nothing leaves before its intent is durable, a commit
 is shared by about half a window, and a kill leaves at most a window of steps to settle.
+
+A change passes the workers twice: first they look at its account, and only what is ours and still as the plan saw it gets
+an intent and is sent. Creations have nothing to look at, and the quota would pay for it.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -22,7 +26,7 @@ from belajarid_recon.apply.killpoints import KillPoint, reached
 from belajarid_recon.apply.passwords import PasswordHashes
 from belajarid_recon.apply.result import Progress, Watcher
 from belajarid_recon.apply.sending import SLEEP_SECONDS_MAX, Sender
-from belajarid_recon.apply.settle import ApplyReason, Outcome
+from belajarid_recon.apply.settle import ApplyReason, Outcome, Ready
 from belajarid_recon.components import Clock, Randomness
 from belajarid_recon.directory.interface import Directory
 from belajarid_recon.errors import DirectoryError, PlanError
@@ -56,13 +60,25 @@ class _Flight(NamedTuple):
     fingerprint: str
     attempt: int
     throttled: int
+    looked: bool = False
+    """Whether `body` fits the account as it was read for this attempt."""
+
+    @property
+    def must_look(self) -> bool:
+        """Whether its account is to be read before it is sent."""
+        return self.step.is_change and not self.looked
+
+
+_Answer = Outcome | Ready | None
+"""What a worker finds out: an outcome, that a change may be sent, or None if it was stopped before it knew."""
+_Call = Callable[[_Flight], _Answer]
 
 
 class _Landing(NamedTuple):
-    """What a worker brought back: an outcome, None if it was stopped before it knew, or an error."""
+    """What a worker brought back: an answer or an error."""
 
     flight: _Flight
-    outcome: Outcome | None
+    answer: _Answer
     error: BaseException | None
 
 
@@ -72,11 +88,11 @@ class _Workers:
     def __init__(self, name: str, limit: int) -> None:
         self._name = name
         self._limit = limit
-        self._calls: SimpleQueue[tuple[_Flight, Callable[[_Flight], Outcome | None]] | None] = SimpleQueue()
+        self._calls: SimpleQueue[tuple[_Flight, _Call] | None] = SimpleQueue()
         self.landings: SimpleQueue[_Landing] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
-    def hand_out(self, flight: _Flight, call: Callable[[_Flight], Outcome | None], *, under_way: int) -> None:
+    def hand_out(self, flight: _Flight, call: _Call, *, under_way: int) -> None:
         """Have a worker call `call(flight)`; `under_way` counts the calls handed out and not landed, this one included."""
         if len(self._threads) < min(under_way, self._limit):
             thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
@@ -113,6 +129,10 @@ class TenantApply:
         self._again: list[tuple[float, int, _Flight]] = []
         """Heap of steps to send again: due time, tie-breaker, flight."""
         self._ties = itertools.count()
+        self._ready: deque[_Flight] = deque()
+        """Changes that were looked at and may be sent; they are in no journal yet."""
+        self._full = False
+        """Whether the tenant has taken no more accounts."""
         self._progress = self._counts()
 
     def settle_open(self) -> None:
@@ -143,6 +163,10 @@ class TenantApply:
             self._again = [entry for entry in waiting if not entry[2].step.is_orgunit]
             heapq.heapify(self._again)
             self._run(self._fresh(~units), window=self._scope.settings.apply.in_flight)
+        if self._full:
+            # Raised at the end, and without a wish to stop: what is no creation, and every other tenant, has gone on.
+            message = f"the tenant's user limit is reached: {self.tenant}"
+            self.errors.append(DirectoryError(message, hint="have it raised, then apply again: its creations go on"))
 
     def fail(self, error: BaseException) -> None:
         """Remember what stops this apply, and ask all tenants to stop."""
@@ -163,8 +187,10 @@ class TenantApply:
         while True:
             free = window - self._under_way
             group = [] if self._scope.stop.is_set() else self._take(fresh, free)
-            self._commit(events, group)
-            self._hand_out(group, self._send)
+            sendings = [flight for flight in group if not flight.must_look]
+            self._commit(events, sendings)
+            self._hand_out(sendings, self._send)
+            self._hand_out([flight for flight in group if flight.must_look], self._look)
             if self._under_way:
                 # With a full window, wait until half of it is free; near the end, for the next landing.
                 events = self._collect(window // 2 if len(group) == free else self._under_way - 1)
@@ -175,20 +201,28 @@ class TenantApply:
                 return
 
     def _take(self, fresh: Iterator[Step], count: int) -> list[_Flight]:
-        """Up to `count` steps to send now: those that are due again, then new ones."""
+        """Up to `count` steps to look at or send now: those that were looked at, those that are due again, then new ones."""
         now = self._scope.clock.monotonic()
         group: list[_Flight] = []
         while len(group) < count:
-            if self._again and self._again[0][0] <= now:
-                group.append(heapq.heappop(self._again)[2])
-                continue
-            step = next(fresh, None)
-            if step is None:
+            flight = self._next(fresh, now)
+            if flight is None:
                 break
-            body = body_of(step)
-            group.append(_Flight(step, body, fingerprint(step, body), attempt=1, throttled=0))
+            if not (self._full and flight.step.is_creation):
+                group.append(flight)
         self._put_in_passwords(group)
         return group
+
+    def _next(self, fresh: Iterator[Step], now: float) -> _Flight | None:
+        if self._ready:
+            return self._ready.popleft()
+        if self._again and self._again[0][0] <= now:
+            return heapq.heappop(self._again)[2]
+        step = next(fresh, None)
+        if step is None:
+            return None
+        body = body_of(step)
+        return _Flight(step, body, fingerprint(step, body), attempt=1, throttled=0)
 
     def _put_in_passwords(self, group: list[_Flight]) -> None:
         """Give each creation that has none a password's hash; a request that is sent again in this process keeps its own."""
@@ -215,15 +249,18 @@ class TenantApply:
         if group:
             reached(KillPoint.INTENT_COMMITTED)
 
-    def _hand_out(self, group: list[_Flight], call: Callable[[_Flight], Outcome | None]) -> None:
+    def _hand_out(self, group: list[_Flight], call: _Call) -> None:
         for flight in group:
             self._under_way += 1
             self._workers.hand_out(flight, call, under_way=self._under_way)
 
-    def _send(self, flight: _Flight) -> Outcome | None:
+    def _look(self, flight: _Flight) -> _Answer:
+        return self._sender.look(flight.step, flight.body)
+
+    def _send(self, flight: _Flight) -> _Answer:
         return self._sender.send(flight.step, flight.body)
 
-    def _settle(self, flight: _Flight) -> Outcome | None:
+    def _settle(self, flight: _Flight) -> _Answer:
         return self._sender.settle(flight.step)
 
     def _collect(self, leave: int) -> list[Event]:
@@ -247,6 +284,9 @@ class TenantApply:
             self.fail(error)
         if outcome is None:
             return None
+        if isinstance(outcome, Ready):
+            self._ready.append(flight._replace(body=outcome.body, looked=True))
+            return None
         state, reason = outcome.state, outcome.reason
         if state is EventState.THROTTLED:
             self._throttled(flight, outcome)
@@ -260,6 +300,9 @@ class TenantApply:
         return Event(flight.step.step, flight.attempt, state, outcome.status, reason, outcome.target_id)
 
     def _throttled(self, flight: _Flight, outcome: Outcome) -> None:
+        if outcome.reason == ApplyReason.USER_LIMIT:
+            self._full = True
+            return
         throttled = flight.throttled + 1
         if throttled > THROTTLED_MAX:
             message = f"the directory of tenant {self.tenant} refuses every call for want of quota"
@@ -270,7 +313,8 @@ class TenantApply:
 
     def _send_again(self, flight: _Flight, *, after_seconds: float) -> None:
         due = self._scope.clock.monotonic() + after_seconds
-        heapq.heappush(self._again, (due, next(self._ties), flight._replace(attempt=flight.attempt + 1)))
+        again = flight._replace(attempt=flight.attempt + 1, looked=False)
+        heapq.heappush(self._again, (due, next(self._ties), again))
 
     def _backoff(self, count: int) -> float:
         """Seconds to wait after the count-th failure: doubling, with jitter around it."""

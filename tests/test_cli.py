@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from belajarid_recon.cli.main import app
 from belajarid_recon.errors import ExitStatus
+from belajarid_recon.settings import load_settings
 from belajarid_recon.state.lock import StateLock
 from worlds import DAY, World, world
 
@@ -269,3 +270,19 @@ def test_a_path_with_brackets_is_printed_as_it_is(fresh: World, tmp_path: Path):
     """Square brackets in a folder's name are no markup."""
     result = plan_of(fresh, tmp_path / "[week]")
     refused(fresh, result, ExitStatus.INPUT_REFUSED, "[week]")
+
+
+def test_the_emulator_writes_settings_that_work(tmp_path: Path):
+    """What `--write-settings` leaves is a whole settings file for that emulator, and keys that are there are kept."""
+    folder = tmp_path / "office"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ("emulator", "--folder", tmp_path / "e", "--port", port, "--scale", 60, "--write-settings", folder)
+        assert type_in(*words).exit_code == ExitStatus.BUSY
+        marker = (folder / "keys" / "marker").read_text()
+        type_in(*words)
+    written = load_settings(folder / "recon.toml")
+    assert written.endpoint.url == f"http://127.0.0.1:{port}/"
+    assert len(written.tenants) == 7
+    assert (folder / "keys" / "marker").read_text() == marker
+    assert type_in("emulator", "--port", 0, "--write-settings", folder).exit_code == ExitStatus.SETTINGS_REFUSED

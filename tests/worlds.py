@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from belajarid_recon.cli.demo import write_settings
+from belajarid_recon.cli.starting import write_settings
 from belajarid_recon.emulator.launch import EmulatorProcess
 from belajarid_recon.emulator.settings import EmulatorSettings
 from belajarid_recon.population.create import CreateRequest, create_population

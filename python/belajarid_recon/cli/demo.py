@@ -17,15 +17,14 @@ from belajarid_recon import pipeline
 from belajarid_recon.cli.commands import DebugOption, JsonOption, show_plan, show_verification
 from belajarid_recon.cli.ending import ending
 from belajarid_recon.cli.printer import Printer
-from belajarid_recon.components import SystemRandomness
+from belajarid_recon.cli.starting import write_settings
 from belajarid_recon.emulator.launch import EmulatorProcess
 from belajarid_recon.emulator.settings import EmulatorSettings
 from belajarid_recon.errors import ExitStatus, SettingsError
 from belajarid_recon.population.advance import AdvanceRequest, Plant, advance_population
 from belajarid_recon.population.create import CreateRequest, create_population
 from belajarid_recon.population.mend import MendRequest, mend_population
-from belajarid_recon.schemas import Jenjang
-from belajarid_recon.settings import Settings, load_settings
+from belajarid_recon.settings import Settings
 
 FIRST_WEEK = date(2026, 11, 15)
 SECOND_WEEK = FIRST_WEEK + timedelta(days=7)
@@ -34,32 +33,6 @@ TIME_SCALE = 400.0
 take more than two hours; at this scale the machine, not the quota, sets the pace."""
 PLANTED_SHARE = 0.08
 """Share of a kota's pupils that get a false exit code in week 2."""
-
-SETTINGS_TEMPLATE = """\
-# Written by `belajarid-recon demo`. The keys and credentials are for the emulator on this machine only.
-state = "state"
-
-[endpoint]
-class = "emulator"
-url = "{url}"
-time_scale = {scale}
-
-[keys]
-marker_file = "keys/marker"
-naming_file = "keys/naming"
-
-[regulations.in_force_from]
-# The published texts do not give these days; a ministry confirms them here. The demo takes the first day of each year.
-"persesjen-16-2021" = 2021-01-01
-"persesjen-20-2022" = 2022-01-01
-"persesjen-14-2024" = 2024-01-01
-{tenants}"""
-
-TENANT_TEMPLATE = """
-[tenants.{jenjang}]
-customer_id = "{customer_id}"
-credentials_file = "{credentials}"
-"""
 
 
 @dataclass
@@ -217,27 +190,6 @@ def _close(printer: Printer, story: DemoStory, folder: Path) -> None:
     for claim in story.surprises:
         printer.say(f"not as it must be: {claim}")
     printer.record(runs=story.runs, surprises=story.surprises)
-
-
-def write_settings(folder: Path, emulator: EmulatorProcess) -> Settings:
-    """Keys and a settings file, as an operator would have them."""
-    keys = folder / "keys"
-    keys.mkdir(mode=0o700, exist_ok=True)
-    for name in ("marker", "naming"):
-        path = keys / name
-        path.touch(mode=0o600)
-        path.write_text(SystemRandomness().bytes(32).hex() + "\n", encoding="ascii")
-    tenants = "".join(
-        TENANT_TEMPLATE.format(
-            jenjang=jenjang.value,
-            customer_id=emulator.customer_ids[jenjang],
-            credentials=emulator.credentials[jenjang].relative_to(folder),
-        )
-        for jenjang in Jenjang
-    )
-    path = folder / "recon.toml"
-    path.write_text(SETTINGS_TEMPLATE.format(url=emulator.url, scale=TIME_SCALE, tenants=tenants), encoding="utf-8")
-    return load_settings(path)
 
 
 LEVEL_KABKOTA = 2

@@ -95,7 +95,7 @@ def shuffle(
     key "person", `key_column` holds a UUID as `parse_uuids` takes it, and the marker is made under `marker_key`; with
     "account" it holds 17-byte account keys, whose front is a marker, and `marker_key` is None.
 
-    A part holds `columns` as they are (with the first file's layout of strings and bytes where files differ in it), then
+    A part holds `columns` as they are (as LargeUtf8 or LargeBinary where the files differ in layout), then
     `_person` and `_marker` (16 bytes; key "person" only), `_file` (UInt32, position in `files`) and `_row` (Int64, from 0 in that
     file). Rows are in order of file and row, whatever the threads. Rows whose key is null or no UUID go to
     `out_folder/unkeyed/<table>.parquet` with `columns`, `_file` and `_row`. All of these files exist afterwards, empty or not; each is

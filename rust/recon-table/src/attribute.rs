@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use arrow_array::builder::{BooleanBuilder, Int64Builder, LargeBinaryBuilder, LargeStringBuilder};
 use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, BooleanArray, Int64Array};
-use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::DataType;
 use recon_core::row_digest::Value;
 
 use crate::TableError;
 use crate::bytes_column::{BytesColumn, is_binary, is_text};
+use crate::columns::integers;
 
 /// What an attribute holds, whatever its layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,16 +69,14 @@ impl AttributeColumn {
         if let Some(bytes) = BytesColumn::of(array) {
             return Ok(Self::Bytes(bytes));
         }
+        if let Some(integers) = integers(array) {
+            return integers.map(Self::Integer).map_err(|_| TableError::Column {
+                problem: "an integer is over the bounds of 64 bits".to_owned(),
+                column: name.to_owned(),
+            });
+        }
         match array.data_type() {
             DataType::Boolean => Ok(Self::Boolean(array.as_boolean().clone())),
-            found if found.is_integer() => {
-                let strict = CastOptions { safe: false, ..CastOptions::default() };
-                let wide = cast_with_options(array, &DataType::Int64, &strict).map_err(|_| TableError::Column {
-                    problem: "an integer is over the bounds of 64 bits".to_owned(),
-                    column: name.to_owned(),
-                })?;
-                Ok(Self::Integer(wide.as_primitive::<Int64Type>().clone()))
-            }
             found => Err(TableError::wrong_type(name, "strings, bytes, booleans or integers", found)),
         }
     }

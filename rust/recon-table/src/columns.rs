@@ -1,6 +1,10 @@
-//! Columns gathered from streams.
+//! Columns gathered from streams, and integers of any width.
 
-use arrow_array::{ArrayRef, new_empty_array};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    ArrowPrimitiveType, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+};
+use arrow_array::{Array, ArrayRef, Int64Array, new_empty_array, new_null_array};
 use arrow_schema::{ArrowError, DataType};
 use arrow_select::concat::concat;
 
@@ -23,4 +27,31 @@ pub fn gathered(
             Ok(concat(&borrowed)?)
         }
     }
+}
+
+/// A column of integers in 64 bits with sign; a column of the null type is all null.
+///
+/// `None` when the column holds no integers; the inner error when one is over the bounds.
+pub(crate) fn integers(array: &ArrayRef) -> Option<Result<Int64Array, ArrowError>> {
+    Some(match array.data_type() {
+        DataType::Int8 => Ok(widened::<Int8Type>(array)),
+        DataType::Int16 => Ok(widened::<Int16Type>(array)),
+        DataType::Int32 => Ok(widened::<Int32Type>(array)),
+        DataType::Int64 => Ok(array.as_primitive::<Int64Type>().clone()),
+        DataType::UInt8 => Ok(widened::<UInt8Type>(array)),
+        DataType::UInt16 => Ok(widened::<UInt16Type>(array)),
+        DataType::UInt32 => Ok(widened::<UInt32Type>(array)),
+        DataType::UInt64 => array.as_primitive::<UInt64Type>().try_unary(|number| {
+            i64::try_from(number).map_err(|_| ArrowError::ComputeError("an integer is over its bounds".to_owned()))
+        }),
+        DataType::Null => Ok(new_null_array(&DataType::Int64, array.len()).as_primitive().clone()),
+        _ => return None,
+    })
+}
+
+fn widened<T: ArrowPrimitiveType>(array: &ArrayRef) -> Int64Array
+where
+    T::Native: Into<i64>,
+{
+    array.as_primitive::<T>().unary(Into::into)
 }

@@ -1,17 +1,14 @@
 //! Columns of identifiers: person ids, markers and account keys.
 
 use arrow_array::builder::FixedSizeBinaryBuilder;
-use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, FixedSizeBinaryArray};
-use arrow_cast::cast;
-use arrow_schema::DataType;
 use recon_core::HashKey;
 use recon_core::marker::{ACCOUNT_KEY_BYTES, MARKER_BYTES, account_key, marker};
 use recon_core::uuid::{parse_bytes, parse_text};
 
 use crate::TableError;
 use crate::bytes_column::{BytesColumn, is_text};
+use crate::columns::integers;
 
 /// The 16 bytes of each UUID, null where the text or bytes are none.
 ///
@@ -72,22 +69,11 @@ pub(crate) fn fixed_values<const N: usize>(array: &ArrayRef, name: &str) -> Resu
 
 /// A column of jenjang codes, in any integer type.
 pub(crate) fn jenjang_codes_of(array: &ArrayRef, name: &str) -> Result<Vec<Option<u8>>, TableError> {
-    if !array.data_type().is_integer() && array.data_type() != &DataType::Null {
-        return Err(TableError::wrong_type(name, "integer", array.data_type()));
-    }
-    let wide = cast(array, &DataType::Int64)?;
-    wide.as_primitive::<Int64Type>()
-        .iter()
-        .map(|code| {
-            code.map(|code| {
-                u8::try_from(code).map_err(|_| TableError::Column {
-                    problem: "jenjang code outside 0 to 255".to_owned(),
-                    column: name.to_owned(),
-                })
-            })
-            .transpose()
-        })
-        .collect()
+    let out_of_bounds =
+        || TableError::Column { problem: "jenjang code outside 0 to 255".to_owned(), column: name.to_owned() };
+    let codes = integers(array).ok_or_else(|| TableError::wrong_type(name, "integer", array.data_type()))?;
+    let codes = codes.map_err(|_| out_of_bounds())?;
+    codes.iter().map(|code| code.map(|code| u8::try_from(code).map_err(|_| out_of_bounds())).transpose()).collect()
 }
 
 /// A column of `N` bytes a row.

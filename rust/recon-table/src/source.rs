@@ -5,13 +5,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_cast::cast;
 use arrow_schema::{DataType, Field, FieldRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
+use recon_core::row_digest::Value;
+
 use crate::TableError;
-use crate::bytes_column::{is_binary, is_text};
+use crate::attribute::{AttributeKind, array_of};
+use crate::bytes_column::{BytesColumn, is_binary, is_text};
 
 /// Rows decoded at once: at 128 parts about 256 for each, which keeps the cost of a call small beside its rows.
 const BATCH_ROWS: usize = 32_768;
@@ -19,7 +21,7 @@ const BATCH_ROWS: usize = 32_768;
 /// The files of one table and the columns wanted of them.
 pub(crate) struct Source {
     files: Vec<SourceFile>,
-    /// The columns wanted, in the order asked, with the types of the first file.
+    /// The columns wanted, in the order asked: the files' type, or where they differ in layout the large one.
     pub(crate) fields: Vec<FieldRef>,
 }
 
@@ -47,21 +49,11 @@ impl Source {
         let Some(first) = files.first() else {
             return Err(TableError::Argument { problem: "files must name at least one", value: "0".to_owned() });
         };
-        let fields = wanted.iter().map(|column| first.field(column)).collect::<Result<Vec<_>, _>>()?;
-        for file in &files {
-            for field in &fields {
-                let found = file.field(field.name())?;
-                if !exchangeable(field.data_type(), found.data_type()) {
-                    return Err(TableError::FileColumn {
-                        problem: format!(
-                            "type {} differs from the first file's {}",
-                            found.data_type(),
-                            field.data_type()
-                        ),
-                        file: file.path.clone(),
-                        column: field.name().clone(),
-                    });
-                }
+        let mut fields = wanted.iter().map(|column| first.field(column)).collect::<Result<Vec<_>, _>>()?;
+        for (field, place) in fields.iter_mut().zip(wanted) {
+            for file in &files {
+                let found = file.field(place)?;
+                *field = shared(field, &found).ok_or_else(|| file.differing(&found, first, field))?;
             }
         }
         Ok(Self { files, fields })
@@ -113,18 +105,19 @@ impl Source {
         Err(file.damaged(&format!("a row group says {} rows and has {rows}", unit.rows)))
     }
 
-    /// The wanted columns of a batch in their order, each in the first file's layout.
+    /// The wanted columns of a batch in their order, all of one layout.
     fn conformed(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>, TableError> {
-        self.fields
-            .iter()
-            .map(|field| {
-                let array = batch.column(batch.schema_ref().index_of(field.name())?);
-                if array.data_type() == field.data_type() {
-                    return Ok(Arc::clone(array));
-                }
-                Ok(cast(array, field.data_type())?)
-            })
-            .collect()
+        let conform = |field: &FieldRef| {
+            let array = batch.column(batch.schema_ref().index_of(field.name())?);
+            if array.data_type() == field.data_type() {
+                return Ok(Arc::clone(array));
+            }
+            let kind = if is_text(field.data_type()) { AttributeKind::Text } else { AttributeKind::Binary };
+            let bytes = BytesColumn::of(array)
+                .ok_or_else(|| TableError::wrong_type(field.name(), "strings or bytes", array.data_type()))?;
+            Ok(array_of(kind, bytes.iter().map(|value| value.map_or(Value::Null, Value::Bytes))))
+        };
+        self.fields.iter().map(conform).collect()
     }
 }
 
@@ -160,6 +153,16 @@ impl SourceFile {
             .map_err(|error| self.damaged(&error))
     }
 
+    fn differing(&self, found: &FieldRef, first: &Self, expected: &FieldRef) -> TableError {
+        let expected =
+            first.field(expected.name()).map_or_else(|_| expected.data_type().clone(), |f| f.data_type().clone());
+        TableError::FileColumn {
+            problem: format!("type {} differs from the first file's {expected}", found.data_type()),
+            file: self.path.clone(),
+            column: found.name().clone(),
+        }
+    }
+
     fn damaged(&self, reason: &dyn std::fmt::Display) -> TableError {
         damaged(&self.path, reason)
     }
@@ -180,7 +183,15 @@ fn guarded<T>(file: &SourceFile, work: impl FnOnce() -> Result<T, TableError>) -
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(file.damaged(&PANICKED)))
 }
 
-/// Whether columns of these types differ in layout at most.
-fn exchangeable(one: &DataType, other: &DataType) -> bool {
-    one == other || is_text(one) && is_text(other) || is_binary(one) && is_binary(other)
+/// The field that holds the values of both, or `None` when their types differ in more than layout.
+fn shared(one: &FieldRef, other: &FieldRef) -> Option<FieldRef> {
+    let (first, second) = (one.data_type(), other.data_type());
+    let both = |is_kind: fn(&DataType) -> bool| is_kind(first) && is_kind(second);
+    let large = match (first == second, both(is_text), both(is_binary)) {
+        (true, _, _) => return Some(Arc::clone(one)),
+        (_, true, _) => DataType::LargeUtf8,
+        (_, _, true) => DataType::LargeBinary,
+        _ => return None,
+    };
+    Some(Arc::new(Field::new(one.name(), large, true)))
 }

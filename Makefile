@@ -35,7 +35,7 @@ demo: $(INSTALLED)
 	$(BIN)/belajarid-recon demo --people $(PEOPLE) --folder $(DEMO) --replace
 
 test: $(INSTALLED)
-	cargo test --release --quiet --workspace --exclude recon-python
+	cargo test --release --quiet --workspace
 	$(BIN)/python -m pytest
 
 lint: $(INSTALLED)

@@ -83,6 +83,8 @@ def median_seconds(work: Callable[[], Any], repetitions: int) -> float:
 
 def main() -> None:
     """Print a table."""
+    if _core.__build__ != "release":
+        sys.exit(f"a benchmark needs the optimised core, not this build: {_core.__build__}")
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     repetitions = int(sys.argv[2]) if len(sys.argv) > 2 else 5
     desired, observed = frames(rows)

@@ -14,6 +14,7 @@ from typing import Literal, Protocol, TypedDict, type_check_only
 
 __all__ = [
     "TableError",
+    "__build__",
     "__version__",
     "account_keys",
     "allocate_user_ids",
@@ -29,6 +30,8 @@ __all__ = [
 ]
 
 __version__: str
+__build__: Literal["debug", "release"]
+"""How the core was compiled: benchmarks refuse a debug build."""
 
 @type_check_only
 class ArrowColumn(Protocol):

@@ -22,6 +22,7 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("__build__", if cfg!(debug_assertions) { "debug" } else { "release" })?;
     module.add("TableError", module.py().get_type::<errors::PyTableError>())?;
     module.add_function(wrap_pyfunction!(account_keys::account_keys, module)?)?;
     module.add_function(wrap_pyfunction!(allocate_user_ids::allocate_user_ids, module)?)?;

@@ -114,3 +114,55 @@ fn value<T: ByteArrayType>(array: &GenericByteArray<T>, row: usize) -> Option<&[
 fn view<T: ByteViewType + ?Sized>(array: &GenericByteViewArray<T>, row: usize) -> Option<&[u8]> {
     array.is_valid(row).then(|| AsRef::<[u8]>::as_ref(array.value(row)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::types::Int8Type;
+    use arrow_array::{
+        ArrayRef, BinaryArray, BinaryViewArray, BooleanArray, DictionaryArray, FixedSizeBinaryArray, LargeBinaryArray,
+        LargeStringArray, NullArray, StringArray, StringViewArray,
+    };
+
+    use super::BytesColumn;
+
+    fn layouts(values: &[Option<&str>]) -> Vec<ArrayRef> {
+        let bytes = values.iter().map(|value| value.map(str::as_bytes)).collect::<Vec<_>>();
+        let fixed = FixedSizeBinaryArray::try_from_sparse_iter_with_size(bytes.iter().copied(), 2).unwrap();
+        vec![
+            Arc::new(values.iter().copied().collect::<StringArray>()),
+            Arc::new(values.iter().copied().collect::<LargeStringArray>()),
+            Arc::new(values.iter().copied().collect::<StringViewArray>()),
+            Arc::new(values.iter().copied().collect::<DictionaryArray<Int8Type>>()),
+            Arc::new(bytes.iter().copied().collect::<BinaryArray>()),
+            Arc::new(bytes.iter().copied().collect::<LargeBinaryArray>()),
+            Arc::new(bytes.iter().copied().collect::<BinaryViewArray>()),
+            Arc::new(fixed),
+        ]
+    }
+
+    /// Every layout reads as the same bytes, also as a slice of a longer column.
+    #[test]
+    fn layouts_read_alike() {
+        let values = [Some("ab"), None, Some("cd"), Some("ab")];
+        for array in layouts(&values) {
+            let column = BytesColumn::of(&array).unwrap();
+            let read = column.iter().map(|value| value.map(<[u8]>::to_vec)).collect::<Vec<_>>();
+            let expected = values.map(|value| value.map(|text| text.as_bytes().to_vec()));
+            assert_eq!(read, expected, "{}", array.data_type());
+            let tail = BytesColumn::of(&array.slice(1, 2)).unwrap();
+            assert_eq!((tail.len(), tail.get(0), tail.text(1)), (2, None, Some("cd")), "{}", array.data_type());
+        }
+    }
+
+    /// A column without a type is all null; one of another type is none.
+    #[test]
+    fn other_types_are_no_bytes() {
+        let nulls: ArrayRef = Arc::new(NullArray::new(3));
+        let column = BytesColumn::of(&nulls).unwrap();
+        assert_eq!((column.len(), column.get(2)), (3, None));
+        let flags: ArrayRef = Arc::new(BooleanArray::from(vec![true]));
+        assert!(BytesColumn::of(&flags).is_none());
+    }
+}

@@ -55,3 +55,34 @@ where
 {
     array.as_primitive::<T>().unary(Into::into)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{Array, ArrayRef, Int8Array, Int32Array, StringArray, UInt64Array};
+    use arrow_schema::DataType;
+
+    use super::{gathered, integers};
+
+    /// Chunks become one column in order; no chunk becomes an empty one.
+    #[test]
+    fn chunks_are_gathered_in_order() {
+        let chunk = |numbers: &[i32]| Ok(Arc::new(Int32Array::from(numbers.to_vec())) as ArrayRef);
+        let whole = gathered([chunk(&[1]), chunk(&[]), chunk(&[2, 3])].into_iter(), &DataType::Int32).unwrap();
+        assert_eq!(whole.as_ref(), &Int32Array::from(vec![1, 2, 3]) as &dyn Array);
+        assert_eq!(gathered(std::iter::empty(), &DataType::Utf8).unwrap().data_type(), &DataType::Utf8);
+    }
+
+    /// Any width widens; what does not fit is an error and what is no integer is none.
+    #[test]
+    fn integers_widen_or_fail() {
+        let small: ArrayRef = Arc::new(Int8Array::from(vec![Some(-1), None]));
+        let wide = integers(&small).unwrap().unwrap();
+        assert_eq!(wide.iter().collect::<Vec<_>>(), [Some(-1), None]);
+        let large: ArrayRef = Arc::new(UInt64Array::from(vec![u64::MAX]));
+        assert!(integers(&large).unwrap().is_err());
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["1"]));
+        assert!(integers(&text).is_none());
+    }
+}

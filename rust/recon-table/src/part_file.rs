@@ -104,3 +104,57 @@ fn properties(unrepeated: &[&str]) -> WriterProperties {
 fn unwritable(place: &Path, reason: &(impl std::fmt::Display + ?Sized)) -> TableError {
     TableError::File { problem: format!("cannot be written ({reason})"), file: place.display().to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use arrow_array::{Int32Array, RecordBatch};
+
+    use super::PartFile;
+
+    /// A folder of this test's own, removed when it ends.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            Self(std::env::temp_dir().join(format!("recon-table-{}-{name}", std::process::id())))
+        }
+
+        fn names(&self) -> Vec<String> {
+            let entries = fs::read_dir(&self.0).unwrap();
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn written(folder: &Folder) -> PartFile {
+        let rows = RecordBatch::try_from_iter([("n", Arc::new(Int32Array::from(vec![1, 2])) as _)]).unwrap();
+        let mut file = PartFile::create(folder.0.join("a.parquet"), rows.schema_ref(), &["n"], usize::MAX).unwrap();
+        file.write(&rows).unwrap();
+        file
+    }
+
+    /// The name appears with the whole file, and a file given up leaves nothing.
+    #[test]
+    fn only_whole_files_get_a_name() {
+        let folder = Folder::new("names");
+        let mut file = written(&folder);
+        assert_eq!(folder.names(), [".a.parquet.draft"]);
+        assert_eq!(file.finish().unwrap(), 2);
+        assert_eq!(folder.names(), [".a.parquet.draft"]);
+        file.publish().unwrap();
+        assert_eq!(folder.names(), ["a.parquet"]);
+        let whole = fs::read(folder.0.join("a.parquet")).unwrap();
+        drop(written(&folder));
+        assert_eq!(folder.names(), ["a.parquet"]);
+        assert_eq!(fs::read(folder.0.join("a.parquet")).unwrap(), whole);
+    }
+}

@@ -7,18 +7,18 @@ to it that a result is at its place whole or not at all. Imported as `belajarid_
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, get_args
 
 from belajarid_recon import _core
 from belajarid_recon.components import SystemRandomness
 from belajarid_recon.errors import InputError, ReconError, SettingsError
-from belajarid_recon.state.atomic import PART_SUFFIX, fsync_file, fsync_folder
+from belajarid_recon.state.atomic import PART_SUFFIX, fsync_folder
 
 if TYPE_CHECKING:
     from belajarid_recon._core import DiffCounts
@@ -42,7 +42,10 @@ NORMALISATIONS = ("trim-1", "nfc-1", "lower-1", "empty-null-1")
 """What may be done to a text before it is compared, by name and version (docs/diff.md says what each does)."""
 
 MEMORY_LIMIT = 2 * 1024**3
-"""Bytes the core may hold when nothing else is said."""
+"""Bytes of memory to keep within when nothing else is said."""
+
+MEMORY_LIMIT_MIN = 256 * 1024**2
+"""Below this the interpreter and its libraries are most of it."""
 
 THREADS_MAX = 64
 FILES_MAX = 100_000
@@ -69,15 +72,20 @@ Table = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | ArrowTable
 class Diff:
     """The result of `diff`.
 
-    `counts`: `source_rows`, `directory_rows` (rows read); keys `unchanged`, `added`, `removed`, `changed`, `duplicate_source`,
-    `duplicate_directory`; `lines` of the result. `out`: the Parquet file that holds the lines; None when they are to be
-    taken from this object, once, by anything that reads Arrow streams: `polars.DataFrame(result)`, `pyarrow.table(result)`.
+    `counts`: `source_rows`, `directory_rows` (rows read); keys in `common`, `unchanged`, `added`, `removed`, `changed`, and doubled in one
+    side, `duplicate_source`, `duplicate_directory`; `lines` of the result; `spilled_bytes`. `out`: the Parquet file that holds
+    the lines; None when they are to be taken from this object, once, by anything that reads Arrow streams:
+    `polars.DataFrame(result)`, `pyarrow.table(result)`. With `exact`, the counts of such a result are final when its lines were taken.
     """
 
-    def __init__(self, counts: DiffCounts, *, lines: ArrowTable | None, out: Path | None) -> None:
-        self.counts = counts
+    def __init__(self, found: _core.Diff, out: Path | None) -> None:
         self.out = out
-        self._lines = lines
+        self._found = found
+
+    @property
+    def counts(self) -> DiffCounts:
+        """What was read and found, by name."""
+        return self._found.counts
 
     @property
     def agrees(self) -> bool:
@@ -86,10 +94,10 @@ class Diff:
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """The lines as an Arrow stream. Raises InputError when they are in a file, or were taken already."""
-        if self._lines is None:
+        if self.out is not None:
             raise InputError(f"the lines of the result are in a file: {self.out}", hint="read them from there")
         with _refusals():
-            return self._lines.__arrow_c_stream__(requested_schema)
+            return self._found.__arrow_c_stream__(requested_schema)
 
     def __repr__(self) -> str:
         found = ", ".join(f"{name}={count}" for name, count in self.counts.items())
@@ -162,12 +170,10 @@ def diff(  # noqa: PLR0913 - the parts of one question, each given by name
         allow_disjoint=allow_disjoint,
     )
     question.check()
-    if place is None:
-        found = question.ask(sides, None, progress)
-        return Diff(found.counts, lines=found, out=None)
-    with draft(place) as name:
-        found = question.ask(sides, name, progress)
-    return Diff(found.counts, lines=None, out=place)
+    found = question.ask(sides, place, progress)
+    if place is not None:
+        fsync_folder(place.parent)
+    return Diff(found, place)
 
 
 @dataclass(frozen=True)
@@ -205,9 +211,9 @@ class _Question:
         """Refuse what no table could make right."""
         if not 1 <= self.threads <= THREADS_MAX:
             raise SettingsError(f"threads must be from 1 to {THREADS_MAX}: {self.threads}", hint="leave it out")
-        if self.memory_limit < 1:
+        if self.memory_limit < MEMORY_LIMIT_MIN:
             raise SettingsError(
-                f"the memory limit must be bytes, one or more: {self.memory_limit}", hint="leave it out"
+                f"the memory limit must be 256 MiB at least, in bytes: {self.memory_limit}", hint="leave it out"
             )
         if not 0 <= self.seed < 1 << 8 * _SEED_BYTES:
             raise SettingsError("the seed does not fit into 64 bits", hint="leave it out, and one is drawn")
@@ -222,11 +228,11 @@ class _Question:
             _check_normalisations(attribute, names, self.attributes)
 
     def ask(
-        self, sides: tuple[_Side, _Side], out: str | None, progress: Callable[[str, int, int], object] | None
+        self, sides: tuple[_Side, _Side], out: Path | None, progress: Callable[[str, int, int], object] | None
     ) -> _core.Diff:
         """The core's answer, written to `out` if there is one."""
         with _refusals():
-            found = _core.diff(
+            return _core.diff(
                 sides[0].handed,
                 sides[1].handed,
                 key=self.key,
@@ -238,21 +244,10 @@ class _Question:
                 memory_limit=self.memory_limit,
                 threads=self.threads,
                 temporary_folder=str(self.temporary_folder),
-                out=out,
+                allow_disjoint=self.allow_disjoint,
+                out=None if out is None else str(out),
                 progress=progress,
             )
-        if not self.allow_disjoint and _disjoint(found.counts):
-            raise InputError(
-                f"source and directory have no key in common: column {self.key}",
-                hint="is it the same number on both sides, written the same way? "
-                "If they have nothing in common, say so: allow_disjoint=True, --allow-disjoint",
-            )
-        return found
-
-
-def _disjoint(counts: DiffCounts) -> bool:
-    """Whether two tables with rows share no key."""
-    return bool(counts["source_rows"] and counts["directory_rows"]) and counts["common"] == 0
 
 
 def _opened(table: Table, name: str) -> _Side:
@@ -389,18 +384,34 @@ def result_file(out: Path, read: Iterable[str]) -> Path:
 
 
 @contextlib.contextmanager
-def draft(out: Path) -> Iterator[str]:
-    """A file beside `out` that takes its name when the block ends well, and is removed otherwise. Readable by its owner only."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{out.name}.", suffix=PART_SUFFIX, dir=out.parent)
-    os.close(descriptor)
-    path = Path(name)
+def draft(out: Path) -> Iterator[BinaryIO]:
+    """A file that takes the name `out` when the block ends well. Readable by its owner only.
+
+    It has no name until then, where the file system has such files, so that no way of ending leaves it behind.
+    """
+    named = out.with_name(f".{out.name}{PART_SUFFIX}")
+    descriptor, nameless = _opened_draft(named)
     try:
-        yield name
-        fsync_file(path)
-        path.replace(out)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(descriptor)
+            if nameless:
+                named.unlink(missing_ok=True)
+                # With any folder's descriptor Python lets linkat(2) follow the link to the file.
+                os.link(f"/proc/self/fd/{descriptor}", named, src_dir_fd=descriptor, follow_symlinks=True)
+        named.replace(out)
         fsync_folder(out.parent)
     finally:
-        path.unlink(missing_ok=True)
+        named.unlink(missing_ok=True)
+
+
+def _opened_draft(named: Path) -> tuple[int, bool]:
+    """A file to write, and whether it is one without a name."""
+    try:
+        return os.open(named.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), True
+    except OSError:  # a file system without such files; a folder that cannot be written fails again
+        return os.open(named, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), False
 
 
 @contextlib.contextmanager
@@ -412,9 +423,22 @@ def _refusals() -> Iterator[None]:
         raise _refusal(str(error)) from error
 
 
+_MACHINE = re.compile(
+    r"(?:temporary file cannot be used|cannot be written) \(.*\(os error (\d+)\).*\): (?:folder|file) (.*)", re.DOTALL
+)
+"""What the core says when the system refuses to write: the number of the reason, and the place."""
+_DISJOINT = "the sides have no key in common"
+
+
 def _refusal(message: str) -> ReconError | OSError:
-    if message.startswith("no space left"):
-        return OSError(
-            errno.ENOSPC, "no space left: make room, or name a temporary folder elsewhere", message.partition(": ")[2]
+    machine = _MACHINE.fullmatch(message)
+    if machine:
+        number = int(machine[1])
+        return OSError(number, os.strerror(number), machine[2])
+    if message.startswith(_DISJOINT):
+        hint = (
+            "is it the same number on both sides, written the same way? "
+            "If they have nothing in common, say so: allow_disjoint=True, --allow-disjoint"
         )
+        return InputError(message, hint=hint)
     return InputError(message, hint="mend the file or column named; nothing was written")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 from rich.table import Table
@@ -124,28 +124,30 @@ class _Result:
 
 def _compare(printer: Printer, sides: tuple[Path, Path], asked: dict[str, Any], result: _Result) -> Diff:
     """Compare, write or show the lines, and print the summary."""
-    from belajarid_recon.differences import diff as compare  # noqa: PLC0415 - other commands start without it
-    from belajarid_recon.differences import draft, find_files, result_file  # noqa: PLC0415
+    from belajarid_recon import differences  # noqa: PLC0415 - other commands start without it
 
-    out = result.out
+    out, first = result.out, None
     with printer.watch() as watch:
-        if out is not None and result.written_as is Format.PARQUET:
-            found = compare(*sides, **asked, out=out, progress=watch)
-        elif out is not None:
-            names = zip(("source", "directory"), sides, strict=True)
-            place = result_file(out, (file for name, side in names for file in find_files(side, side=name)))
-            asked["temporary_folder"] = asked["temporary_folder"] or place.parent
-            found = compare(*sides, **asked, progress=watch)
-            with draft(place) as name:
-                _write_lines(found, Path(name))
+        if out is None:
+            found = differences.diff(*sides, **asked, progress=watch)
+            first = _first_lines(found, result)
+        elif result.written_as is Format.PARQUET:
+            found = differences.diff(*sides, **asked, out=out, progress=watch)
         else:
-            found = compare(*sides, **asked, progress=watch)
+            names = zip(("source", "directory"), sides, strict=True)
+            files = (file for name, side in names for file in differences.find_files(side, side=name))
+            place = differences.result_file(out, files)
+            asked["temporary_folder"] = asked["temporary_folder"] or place.parent
+            found = differences.diff(*sides, **asked, progress=watch)
+            with differences.draft(place) as file:
+                _write_lines(found, file)
+    # After the lines: only then the counts of an exact comparison are final.
     printer.record(counts=dict(found.counts), out=None if out is None else str(out))
     printer.table(counts_table(found.counts))
-    if out is None:
-        _show_lines(printer, found, result)
-    else:
+    if first is None:
         printer.line(f"{found.counts['lines']:,} lines written to {out}")
+    else:
+        _show_lines(printer, found, first, values=result.values)
     return found
 
 
@@ -199,22 +201,32 @@ COUNTS_SHOWN = {
 """Counts in the order they are shown, in words."""
 
 
-def _show_lines(printer: Printer, found: Diff, result: _Result) -> None:
-    """The first lines: kind, key, count and names of what differs; values only if asked."""
+def _first_lines(found: Diff, result: _Result) -> pl.DataFrame:
+    """The first lines; the others are passed by."""
     import polars as pl  # noqa: PLC0415
 
-    columns = ["kind", "key", "differs", "count", *(["before", "after"] if result.values else [])]
-    frame = readable(pl.scan_arrow_c_stream(found).select(columns).head(result.shown).collect())
-    printer.record(lines=frame.to_dicts())
-    table = Table(title="First lines" if frame.height < found.counts["lines"] else "Lines", title_justify="left")
-    for column in columns[:4] + (["values"] if result.values else []):
+    first = pl.DataFrame()
+    for batch in pl.scan_arrow_c_stream(found).collect_batches(maintain_order=True):
+        if first.height < result.shown or not first.width:
+            first = (
+                pl.concat([first, batch.head(result.shown - first.height)]) if first.width else batch.head(result.shown)
+            )
+    return readable(first) if first.width else first
+
+
+def _show_lines(printer: Printer, found: Diff, first: pl.DataFrame, *, values: bool) -> None:
+    """Kind, key, count and names of what differs; values only if asked."""
+    shown = first if values else first.drop("before", "after", strict=False)
+    printer.record(lines=shown.to_dicts())
+    table = Table(title="First lines" if first.height < found.counts["lines"] else "Lines", title_justify="left")
+    for column in ("kind", "key", "differs", "count", *(["values"] if values else [])):
         table.add_column(column)
-    for line in frame.iter_rows(named=True):
+    for line in shown.iter_rows(named=True):
         cells = [line["kind"], _cell(line["key"]), ", ".join(line["differs"]), f"{line['count']:,}"]
-        table.add_row(*cells, *([_change(line)] if result.values else []))
-    if frame.height:
+        table.add_row(*cells, *([_change(line)] if values else []))
+    if shown.height:
         printer.table(table)
-    left = found.counts["lines"] - frame.height
+    left = found.counts["lines"] - first.height
     if left:
         printer.line(f"and {left:,} lines more; write all of them with --out")
 
@@ -233,13 +245,12 @@ def _cell(value: object) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def _write_lines(found: Diff, path: Path) -> None:
+def _write_lines(found: Diff, file: BinaryIO) -> None:
     """One JSON object a line. A batch at a time, so that memory does not grow with the changes."""
     import polars as pl  # noqa: PLC0415
 
-    with path.open("wb") as file:
-        for batch in pl.scan_arrow_c_stream(found).collect_batches(maintain_order=True):
-            readable(batch).write_ndjson(file)
+    for batch in pl.scan_arrow_c_stream(found).collect_batches(maintain_order=True):
+        readable(batch).write_ndjson(file)
 
 
 def readable(frame: pl.DataFrame) -> pl.DataFrame:

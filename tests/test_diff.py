@@ -191,26 +191,6 @@ def test_any_arrow_stream_is_a_side():
         assert compared(table, whole).counts["unchanged"] == 50
 
 
-def test_progress_is_told():
-    """Phases in their order, and each ends with all of it done."""
-    calls: list[tuple[str, int, int]] = []
-    compared(frame(("a", "x", 1)), frame(("a", "y", 1)), progress=lambda *call: calls.append(call))
-    phases = list(dict.fromkeys(phase for phase, _, _ in calls))
-    assert phases[0] == "read"
-    assert set(phases) <= {"read", "match", "gather", "write"}
-    assert all(done <= total for _, done, total in calls if total)
-
-
-def test_an_error_of_the_progress_comes_back():
-    """Whoever looks on may stop it."""
-
-    def stop(*_: object) -> None:
-        raise RuntimeError("enough")
-
-    with pytest.raises(RuntimeError, match="enough"):
-        compared(frame(("a", "x", 1)), frame(("a", "y", 1)), progress=stop)
-
-
 def test_columns_of_one_side_are_named():
     """Without attributes, a column that one side lacks is an error that says how to choose."""
     source, directory = frame(("a", "x", 1)), frame(("a", "x", 1)).with_columns(lain=pl.lit(1))

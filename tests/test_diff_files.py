@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -354,3 +355,110 @@ def test_a_compression_that_is_not_read_is_named(tmp_path: Path):
     pq.write_table(people, tmp_path / "x.parquet", compression="brotli")
     with pytest.raises(InputError, match=r"(?i)brotli.*x\.parquet|x\.parquet.*brotli"):
         belajarid_recon.diff(tmp_path / "x.parquet", people, key="key")
+
+
+# Streams
+
+
+def wide(rows: int, *, backwards: bool = False) -> pa.Table:
+    """A table with a column of every layout, a part of it null."""
+    number = pl.int_range(0, rows, eager=True)
+    number = number.reverse() if backwards else number
+    text = pl.select(pl.format("NAMA {}", number % 5_000)).to_series().to_arrow().cast(pa.string())
+    some = pl.select(pl.when(number % 13 > 0).then(number)).to_series().to_arrow()
+    columns = {
+        "text": text,
+        "large": text.cast(pa.large_string()),
+        "view": text.cast(pa.string_view()),
+        "coded": text.dictionary_encode(),
+        "coded wide": text.cast(pa.large_string())
+        .dictionary_encode()
+        .cast(pa.dictionary(pa.int64(), pa.large_string())),
+        "bytes": text.cast(pa.binary()),
+        "bytes view": text.cast(pa.binary()).cast(pa.binary_view()),
+        "number": some.cast(pa.int32()),
+        "unsigned": some.cast(pa.uint64()),
+        "flag": pl.select(number % 3 == 0).to_series().to_arrow(),
+        "date": some.cast(pa.int32()).cast(pa.date32()),
+        "instant": some.cast(pa.timestamp("us", "Asia/Jakarta")),
+        "second": some.cast(pa.timestamp("s")),
+        "time": some.cast(pa.time64("us")),
+        "duration": some.cast(pa.duration("ms")),
+        "float": some.cast(pa.float32()),
+        "half": pl.select(number % 100).to_series().to_arrow().cast(pa.float16()),
+        "decimal": some.cast(pa.decimal128(24, 2)),
+        "long decimal": some.cast(pa.decimal256(60, 2)),
+        "nothing": pa.nulls(rows, pa.string()),
+    }
+    return pa.table({"key": number.to_arrow(), **columns})
+
+
+def test_streams_that_do_not_fit_are_kept_on_disk():
+    """Columns of every layout, in a reader that can be read once, beyond what is kept in memory."""
+    table = wide(120_000)
+    names = table.column_names[1:]
+    backwards = wide(120_000, backwards=True)
+    changed = backwards.set_column(1, "text", table["large"].cast(pa.string()))
+    for directory, expected in ((backwards, 0), (changed, 120_000)):
+        once = pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=10_000))
+        found = belajarid_recon.diff(once, directory, key="key", attributes=names, memory_limit=256 << 20)
+        assert found.counts["changed"] == expected
+        assert found.counts["unchanged"] == table.num_rows - expected
+        if expected:
+            lines = pa.table(found)
+            assert lines["differs"][0].as_py() == ["text"]
+            assert lines["after"].combine_chunks().field("text").null_count == 0
+            assert lines["after"].combine_chunks().field("date").null_count == expected
+
+
+def test_every_type_comes_out_as_it_went_in():
+    """Added rows of every layout: the documented types, and the same values."""
+    table = wide(500)
+    lines = pa.table(belajarid_recon.diff(table, table.slice(0, 0), key="key"))
+    after = lines["after"].combine_chunks()
+    for name in table.column_names[1:]:
+        given, found = table[name], after.field(name)
+        kind = given.type.value_type if pa.types.is_dictionary(given.type) else given.type
+        if name in {"text", "large", "view", "coded", "coded wide", "nothing"}:
+            kind = pa.large_string()
+        elif "bytes" in name:
+            kind = pa.large_binary()
+        elif pa.types.is_integer(kind):
+            kind = pa.int64()
+        assert found.type == kind
+        assert found.to_pylist() == given.to_pylist()
+
+
+def test_an_error_of_a_stream_comes_back():
+    """What a reader raises reaches the caller, and no result is there."""
+    schema = pa.schema([("key", pa.string()), ("x", pa.int64())])
+
+    def broken():
+        yield pa.record_batch([["a"], [1]], schema=schema)
+        raise RuntimeError("the line broke")
+
+    with pytest.raises((InputError, RuntimeError), match="the line broke"):
+        belajarid_recon.diff(
+            pa.RecordBatchReader.from_batches(schema, broken()), pa.table({"key": ["a"], "x": [1]}), key="key"
+        )
+
+
+def test_more_files_than_may_be_open_are_read(tmp_path: Path):
+    """A table of five hundred files where a process may open two hundred."""
+    people = pl.DataFrame({"key": range(500), "x": range(500)})
+    for number in range(500):
+        people[number : number + 1].write_parquet(tmp_path / f"{number:03}.parquet", compression="uncompressed")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    try:
+        assert belajarid_recon.diff(tmp_path, people, key="key").agrees
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_key_too_long_is_refused():
+    """Over 65,535 bytes; its value is not told."""
+    people = pa.table({"key": ["a", "b" * 65_535]})
+    assert belajarid_recon.diff(people, people, key="key").agrees
+    with pytest.raises(InputError, match="column key"):
+        belajarid_recon.diff(people, pa.table({"key": ["b" * 65_536]}), key="key", key_form="text")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from pathlib import Path
 
 import orjson
@@ -48,7 +49,7 @@ def type_in(files: tuple[Path, Path], *words: object):
 def refused(result, status: ExitStatus, *said: str) -> None:
     """One message with place and remedy, the documented status, no traceback."""
     assert result.exit_code == status, result.output
-    assert result.stderr.count("error: ") == 1
+    assert len(re.findall(r"^error: ", result.stderr, flags=re.MULTILINE)) == 1
     assert "hint: " in result.stderr
     assert "Traceback" not in result.output
     for words in said:

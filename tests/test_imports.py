@@ -18,6 +18,7 @@ ORDER = {
     "settings": 0.1,
     "regulations": 0.2,
     "state": 0.3,
+    "differences": 0.4,
     "sources": 1,
     "records": 2,
     "desired": 3,

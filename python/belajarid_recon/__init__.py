@@ -1,3 +1,21 @@
 """Reconciles belajar.id Google Workspace accounts with the national school register, Dapodik."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from belajarid_recon.differences import Diff, diff
+
 __version__ = "0.1.0"
+__all__ = ["Diff", "__version__", "diff"]
+
+_HOMES = {"diff": "belajarid_recon.differences", "Diff": "belajarid_recon.differences"}
+"""Public names and the modules that hold them, loaded when first asked for: a command that needs none of them starts faster."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -153,11 +153,12 @@ def sha512_crypt(
 
 @type_check_only
 class DiffCounts(TypedDict):
-    """Rows of each side; keys with equal rows on both sides, in one side alone, with differing rows, more than once on a side; lines;
+    """Rows of each side; keys on both sides, with equal rows there, in one side alone, with differing rows, more than once on a side; lines;
     bytes that went to temporary files."""
 
     source_rows: int
     directory_rows: int
+    common: int
     unchanged: int
     added: int
     removed: int
@@ -195,6 +196,7 @@ def diff(
     temporary_folder: str,
     out: str | None,
     progress: Callable[[str, int, int], object] | None,
+    allow_disjoint: bool = True,
 ) -> Diff:
     """What differs between two tables with a key, in the order of keys; equal rows are only counted.
 
@@ -223,6 +225,7 @@ def diff(
     `memory_limit` (bytes, 256 MiB at least), within which the call works by spilling to files without a name in `temporary_folder`.
     `out` appears when it is whole. `progress` gets phase ("open", "read", "match", "gather", "write"), done and total ten times a second.
 
+    Without `allow_disjoint`, two sides with rows and without a common key are a TableError, before anything is written.
     Raises TableError that names side or file, and column, for a column that is missing or of another type, a key that is null or
     not of its form, a damaged file, a row group that claims more than 16 GiB, a temporary folder or an `out` that cannot be written;
     whatever `progress` or a signal raises, within a second.

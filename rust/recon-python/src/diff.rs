@@ -57,6 +57,7 @@ impl Diff {
         let told = PyDict::new(py);
         told.set_item("source_rows", counts.source_rows)?;
         told.set_item("directory_rows", counts.directory_rows)?;
+        told.set_item("common", counts.common)?;
         told.set_item("unchanged", counts.unchanged)?;
         told.set_item("added", counts.added)?;
         told.set_item("removed", counts.removed)?;
@@ -87,7 +88,8 @@ impl Diff {
 #[allow(clippy::too_many_arguments)]
 #[pyfunction]
 #[pyo3(signature = (
-    source, directory, *, key, attributes, key_form, exact, normalise, seed, memory_limit, threads, temporary_folder, out, progress
+    source, directory, *, key, attributes, key_form, exact, normalise, seed, memory_limit, threads, temporary_folder, out, progress,
+    allow_disjoint = true
 ))]
 pub(crate) fn diff(
     py: Python<'_>,
@@ -104,6 +106,7 @@ pub(crate) fn diff(
     temporary_folder: PathBuf,
     out: Option<PathBuf>,
     progress: Option<Py<PyAny>>,
+    allow_disjoint: bool,
 ) -> PyResult<Diff> {
     let order = Comparison {
         key,
@@ -115,6 +118,7 @@ pub(crate) fn diff(
         memory_limit,
         threads,
         folder: temporary_folder,
+        allow_disjoint,
     };
     let (source, directory) = (source.origin()?, directory.origin()?);
     let control = Arc::new(Control::default());

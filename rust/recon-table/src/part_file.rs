@@ -1,6 +1,8 @@
 //! A Parquet file under construction: it gets its name when it is whole.
 
 use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
@@ -9,6 +11,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
 
 use crate::TableError;
 
@@ -23,6 +26,9 @@ pub(crate) struct PartFile {
     place: PathBuf,
     draft: PathBuf,
     writer: Option<ArrowWriter<File>>,
+    /// Whether the file has not even the draft's name, and the file itself once it is finished.
+    nameless: bool,
+    finished: Option<File>,
     row_group_bytes: usize,
     rows: usize,
 }
@@ -42,9 +48,32 @@ impl PartFile {
         }
         let draft = draft_of(&place);
         let file = File::create(&draft).map_err(|error| unwritable(&draft, &error))?;
+        Self::of((file, false), place, schema, unrepeated, row_group_bytes)
+    }
+
+    /// Start the file `place`, which its owner alone can read. Where the file system has files without a name, it is one until it is
+    /// published, so that no way of ending leaves it behind.
+    pub(crate) fn create_private(
+        place: PathBuf,
+        schema: &SchemaRef,
+        unrepeated: &[&str],
+        row_group_bytes: usize,
+    ) -> Result<Self, TableError> {
+        let opened = private_file(&place).map_err(|error| unwritable(&place, &error))?;
+        Self::of(opened, place, schema, unrepeated, row_group_bytes)
+    }
+
+    fn of(
+        (file, nameless): (File, bool),
+        place: PathBuf,
+        schema: &SchemaRef,
+        unrepeated: &[&str],
+        row_group_bytes: usize,
+    ) -> Result<Self, TableError> {
+        let draft = draft_of(&place);
         let writer = ArrowWriter::try_new(file, SchemaRef::clone(schema), Some(properties(unrepeated)))
             .map_err(|error| unwritable(&draft, &error))?;
-        Ok(Self { place, draft, writer: Some(writer), row_group_bytes, rows: 0 })
+        Ok(Self { place, draft, writer: Some(writer), nameless, finished: None, row_group_bytes, rows: 0 })
     }
 
     /// Add rows.
@@ -63,12 +92,20 @@ impl PartFile {
         if let Some(writer) = self.writer.take() {
             let file = writer.into_inner().map_err(|error| unwritable(&self.draft, &error))?;
             file.sync_data().map_err(|error| unwritable(&self.draft, &error))?;
+            self.finished = Some(file);
         }
         Ok(self.rows)
     }
 
     /// Give a finished file its name, replacing an earlier one.
     pub(crate) fn publish(self) -> Result<(), TableError> {
+        if let Some(file) = self.finished.as_ref().filter(|_| self.nameless) {
+            // A draft of an earlier try: a name is not given twice.
+            let _ = fs::remove_file(&self.draft);
+            let file = format!("/proc/self/fd/{}", file.as_raw_fd());
+            linkat(CWD, file, CWD, &self.draft, AtFlags::SYMLINK_FOLLOW)
+                .map_err(|error| unwritable(&self.place, &std::io::Error::from(error)))?;
+        }
         fs::rename(&self.draft, &self.place).map_err(|error| unwritable(&self.place, &error))
     }
 }
@@ -77,6 +114,20 @@ impl Drop for PartFile {
     fn drop(&mut self) {
         // After `publish` there is no draft; after a failure, whether it could be removed changes nothing.
         let _ = fs::remove_file(&self.draft);
+    }
+}
+
+/// A file that its owner alone can read, and whether it has no name; else it has the draft's.
+fn private_file(place: &Path) -> std::io::Result<(File, bool)> {
+    let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match open(folder, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => Ok((File::from(file), true)),
+        // A file system without such files; a folder that cannot be written fails again.
+        Err(_) => {
+            let draft = draft_of(place);
+            let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(draft)?;
+            Ok((file, false))
+        }
     }
 }
 
@@ -140,6 +191,29 @@ mod tests {
         let mut file = PartFile::create(folder.0.join("a.parquet"), rows.schema_ref(), &["n"], usize::MAX).unwrap();
         file.write(&rows).unwrap();
         file
+    }
+
+    /// A private file is whole when its name appears, replaces an earlier one, and is read by its owner alone.
+    #[test]
+    fn private_files_have_no_name_before_they_are_whole() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = Folder::new("private");
+        fs::create_dir_all(&folder.0).unwrap();
+        let place = folder.0.join("a.parquet");
+        let rows = RecordBatch::try_from_iter([("n", Arc::new(Int32Array::from(vec![1, 2])) as _)]).unwrap();
+        for stale in [false, true] {
+            if stale {
+                fs::write(folder.0.join(".a.parquet.draft"), "of a run that was killed").unwrap();
+            }
+            let mut file = PartFile::create_private(place.clone(), rows.schema_ref(), &["n"], usize::MAX).unwrap();
+            file.write(&rows).unwrap();
+            assert_eq!(file.finish().unwrap(), 2);
+            file.publish().unwrap();
+            assert_eq!(folder.names(), ["a.parquet"]);
+            assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o600);
+            assert!(fs::read(&place).unwrap().ends_with(b"PAR1"));
+        }
     }
 
     /// The name appears with the whole file, and a file given up leaves nothing.

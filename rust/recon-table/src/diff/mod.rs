@@ -75,6 +75,8 @@ pub struct Comparison {
     pub threads: usize,
     /// Where temporary files may be.
     pub folder: PathBuf,
+    /// Go on when both sides have rows and no key in common.
+    pub allow_disjoint: bool,
 }
 
 /// How many rows were read, and how many keys came out as what.
@@ -84,6 +86,8 @@ pub struct DiffCounts {
     pub source_rows: u64,
     /// Rows of the directory.
     pub directory_rows: u64,
+    /// Keys that stand on both sides, however often.
+    pub common: u64,
     /// Keys with equal rows on both sides.
     pub unchanged: u64,
     /// Keys of the source alone.
@@ -115,6 +119,7 @@ impl DiffCounts {
     }
 
     fn add(&mut self, other: &Self) {
+        self.common += other.common;
         self.unchanged += other.unchanged;
         self.added += other.added;
         self.removed += other.removed;
@@ -133,7 +138,9 @@ struct Job {
     readings: [KeyReading; 2],
     form: KeyForm,
     ways: Vec<Vec<Normalisation>>,
+    key: String,
     names: Vec<String>,
+    allow_disjoint: bool,
     exact: bool,
     seed: u64,
     threads: usize,
@@ -203,7 +210,9 @@ impl Job {
             readings,
             form,
             ways,
+            key: order.key,
             names: order.attributes,
+            allow_disjoint: order.allow_disjoint,
             exact: order.exact,
             seed: order.seed,
             threads: order.threads,
@@ -227,10 +236,11 @@ impl Job {
         let wanted = Store::new(self.units().len(), &self.budget, &self.folder);
         let mut matched = matching::match_all::<L>(&self, parts.count(), &store, &kept, &wanted)?;
         drop(store);
-        let values = if self.names.is_empty() { None } else { Some(gather::gather_all(&self, &matched, &wanted)?) };
-        drop(wanted);
         matched.counts.source_rows = self.sides[0].rows();
         matched.counts.directory_rows = self.sides[1].rows();
+        self.refuse_disjoint(&matched.counts)?;
+        let values = if self.names.is_empty() { None } else { Some(gather::gather_all(&self, &matched, &wanted)?) };
+        drop(wanted);
         matched.counts.spilled_bytes = self.budget.spilled();
         let telling = Telling {
             key: KeyTelling::of(self.form, is_text(self.sides[0].data_type(0))),
@@ -241,6 +251,15 @@ impl Job {
             values,
         };
         Ok(Findings::new(telling, matched.segments, self.threads, &self.control, matched.counts))
+    }
+
+    /// Everything of both sides would be told: before that is gathered, the caller is asked whether it can be meant.
+    fn refuse_disjoint(&self, counts: &DiffCounts) -> Result<(), TableError> {
+        let disjoint = counts.source_rows > 0 && counts.directory_rows > 0 && counts.common == 0;
+        if self.allow_disjoint || !disjoint {
+            return Ok(());
+        }
+        Err(TableError::Column { problem: "the sides have no key in common".to_owned(), column: self.key.clone() })
     }
 
     /// The units of both sides with their sides: those of the source first.

@@ -77,6 +77,8 @@ impl ChunkReader for PositionedFile {
 
 /// Most bytes of a page, decompressed.
 const PAGE_BYTES_MAX: usize = 1 << 30;
+/// Most rows of a page: a few bytes can claim any number of equal ones, and each takes memory.
+const PAGE_ROWS_MAX: usize = 1 << 26;
 
 /// What is wrong with a page.
 pub(crate) type Damage = Box<dyn std::error::Error + Send + Sync>;
@@ -340,6 +342,9 @@ impl PageColumn {
         levels: Option<std::ops::Range<usize>>,
         values: usize,
     ) -> Result<(), Damage> {
+        if rows > PAGE_ROWS_MAX {
+            return Err("a page claims more than 67,108,864 rows".into());
+        }
         let page = &mut self.page;
         let bytes = page.bytes.all();
         let valid = match levels {
@@ -378,11 +383,11 @@ impl PageColumn {
 /// Which rows have a value; `None` when all have.
 fn valid_rows(levels: &[u8], rows: usize) -> Result<Option<Vec<bool>>, Damage> {
     let mut found = Vec::new();
-    let single = hybrid(levels, 1, rows, &mut found)?;
-    if single == Some(1) {
-        return Ok(None);
-    }
-    Ok(Some(found.into_iter().map(|level| level == 1).collect()))
+    Ok(match hybrid(levels, 1, rows, &mut found)? {
+        Some(1) => None,
+        Some(_) => Some(vec![false; rows]),
+        None => Some(found.into_iter().map(|level| level == 1).collect()),
+    })
 }
 
 /// The codes of a page; all are below `entries`.

@@ -154,7 +154,7 @@ impl Findings {
     /// # Errors
     /// When the file cannot be written; nothing is left then.
     pub fn write(mut self, place: PathBuf) -> Result<DiffCounts, TableError> {
-        let mut file = PartFile::create(place, &self.schema, &["key"], ROW_GROUP_BYTES)?;
+        let mut file = PartFile::create_private(place, &self.schema, &["key"], ROW_GROUP_BYTES)?;
         while let Some(batch) = self.next_batch()? {
             file.write(&batch)?;
         }

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -24,6 +24,7 @@ from belajarid_recon.directory.google import GoogleDirectory
 from belajarid_recon.directory.snapshot import (
     SnapshotFacts,
     SnapshotRequest,
+    adopt_snapshot,
     orgunits,
     read_addresses,
     read_facts,
@@ -56,6 +57,7 @@ __all__ = [
     "apply_run",
     "latest",
     "make_plan",
+    "plan_from_snapshot",
     "read_plan",
     "verify_run",
 ]
@@ -141,38 +143,8 @@ DOUBTFUL = (NoStep.MARKER_ON_TWO_ACCOUNTS, NoStep.ADDRESS_OURS_WITHOUT_MARKER, N
 """Reasons that only a person can mend."""
 
 
-def make_plan(settings: Settings, request: PlanRequest, *, watch: Watch = quiet) -> PlannedRun:
-    """Read the register and the directory and write a plan into a new run folder. The directory is only read.
-
-    Everything that can be refused is looked at before the run folder is made. Raises ReconError kinds by what is to be
-    mended: input, settings, directory, or an earlier run that is not finished.
-    """
-    components = Components.of(settings)
-    with StateLock(settings.state, purpose="plan"):
-        _refuse_unfinished(settings.state)
-        _remove_half_made(settings.state)
-        _refuse_earlier(settings.state, request.date)
-        regulation = load_regulations(settings.regulations, request.date, request.regulation)
-        keys = Keys.of(settings)
-        directories = connect(settings, components.clock, components.randomness)
-        opened = _Register(open_extract(request.extract), request.date, regulation, keys.marker)
-        _check_customers(settings, directories)
-        run = new_run(settings.state, components.clock, components.randomness)
-        loop = PartLoop(run.records, settings.run.parts, settings.run.threads, watch)
-        try:
-            counts = _write_records(loop, run, opened)
-            _snapshot(settings, components, directories, run.snapshot, watch)
-            plan = _plan(settings, run, run.snapshot, watch)
-            write_plan(run.plan, plan)
-        except BaseException:
-            # A run without a plan is of no use, and it holds personal numbers.
-            shutil.rmtree(run.path, ignore_errors=True)
-            raise
-        return PlannedRun(run, plan, counts)
-
-
 @dataclass(frozen=True)
-class _Register:
+class Register:
     """A checked extract and the rules it is read by."""
 
     extract: Extract
@@ -181,7 +153,90 @@ class _Register:
     marker_key: Secret
 
 
-def _write_records(loop: PartLoop, run: RunFolder, register: _Register) -> dict[str, dict[str, int]]:
+def make_plan(settings: Settings, request: PlanRequest, *, watch: Watch = quiet) -> PlannedRun:
+    """Read the register and the directory and write a plan into a new run folder. The directory is only read.
+
+    Everything that can be refused is looked at before the run folder is made. Raises ReconError kinds by what is to be
+    mended: input, settings, directory, or an earlier run that is not finished.
+    """
+    components = Components.of(settings)
+    with StateLock(settings.state, purpose="plan"):
+        register = opened_register(settings, request)
+        directories = connect(settings, components.clock, components.randomness)
+        _check_customers(settings, directories)
+
+        def take(folder: Path) -> None:
+            _snapshot(settings, components, directories, folder, watch)
+
+        return _planned(settings, components, register, take, watch)
+
+
+def plan_from_snapshot(settings: Settings, request: PlanRequest, snapshot: Path, *, watch: Watch = quiet) -> PlannedRun:
+    """Plan as `make_plan` does, from a snapshot sealed before, without reaching a server.
+
+    Its parts must be those of the settings and its customers those of the tenants; else SettingsError. What has changed in
+    the directory since it was sealed is not known: apply reads every account before it changes it, and creates without a look.
+    """
+    components = Components.of(settings)
+    with StateLock(settings.state, purpose="plan"):
+        register = opened_register(settings, request)
+        sealed = read_facts(snapshot)
+        _check_sealed(settings, sealed)
+        return _planned(settings, components, register, lambda folder: adopt_snapshot(snapshot, folder), watch)
+
+
+def _check_sealed(settings: Settings, sealed: SnapshotFacts) -> None:
+    """Refuse a snapshot of other customers, without one of the tenants, or cut otherwise."""
+    if sealed.parts != settings.run.parts:
+        raise SettingsError(
+            f"the snapshot is cut into other parts than the settings say: {sealed.parts} and {settings.run.parts}",
+            hint=f"set run.parts = {sealed.parts}",
+        )
+    for tenant, account in settings.tenants.items():
+        if sealed.tenants.get(tenant, {}).get("customer_id") != account.customer_id:
+            raise SettingsError(
+                f"the snapshot is of another customer than the settings say: tenants.{tenant}",
+                hint="take a snapshot with these settings",
+            )
+
+
+def opened_register(settings: Settings, request: PlanRequest) -> Register:
+    """Everything that can be refused before a run folder is made, and the checked extract."""
+    _refuse_unfinished(settings.state)
+    _remove_half_made(settings.state)
+    _refuse_earlier(settings.state, request.date)
+    regulation = load_regulations(settings.regulations, request.date, request.regulation)
+    keys = Keys.of(settings)
+    return Register(open_extract(request.extract), request.date, regulation, keys.marker)
+
+
+def desired_parts(settings: Settings, register: Register, folder: Path) -> Iterator[pl.DataFrame]:
+    """Desired accounts (schemas.DESIRED) of every part, by way of records in `folder`: what a plan compares, for tools."""
+    loop = PartLoop(folder, settings.run.parts, settings.run.threads)
+    write_records(loop, register.extract, register.day, register.regulation, register.marker_key)
+    for part in loop.each("desired"):
+        yield pl.read_parquet(loop.file(part, "desired"))
+
+
+def _planned(
+    settings: Settings, components: Components, register: Register, snapshot: Callable[[Path], None], watch: Watch
+) -> PlannedRun:
+    """A new run: records, then the snapshot that `snapshot` puts into a folder, then the plan."""
+    run = new_run(settings.state, components.clock, components.randomness)
+    loop = PartLoop(run.records, settings.run.parts, settings.run.threads, watch)
+    try:
+        counts = _write_records(loop, run, register)
+        snapshot(run.snapshot)
+        plan = _plan(settings, run, run.snapshot, watch)
+        write_plan(run.plan, plan)
+    except BaseException:
+        # A run without a plan is of no use, and it holds personal numbers.
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise
+    return PlannedRun(run, plan, counts)
+
+
+def _write_records(loop: PartLoop, run: RunFolder, register: Register) -> dict[str, dict[str, int]]:
     """Write records, quarantine and what a plan needs to know of them; returns the row counts."""
     records = write_records(loop, register.extract, register.day, register.regulation, register.marker_key)
     records.quarantine.write_parquet(run.quarantine)

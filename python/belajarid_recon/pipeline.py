@@ -30,6 +30,7 @@ from belajarid_recon.directory.snapshot import (
     read_facts,
     take_snapshots,
 )
+from belajarid_recon.engines import open_engine
 from belajarid_recon.errors import InputError, PlanError, SettingsError
 from belajarid_recon.partitions import PartLoop, ReconcileRules, Watch, quiet, reconcile_parts, write_records
 from belajarid_recon.plan.build import PlanContext, build_plan
@@ -212,10 +213,11 @@ def opened_register(settings: Settings, request: PlanRequest) -> Register:
 
 def desired_parts(settings: Settings, register: Register, folder: Path) -> Iterator[pl.DataFrame]:
     """Desired accounts (schemas.DESIRED) of every part, by way of records in `folder`: what a plan compares, for tools."""
-    loop = PartLoop(folder, settings.run.parts, settings.run.threads)
-    write_records(loop, register.extract, register.day, register.regulation, register.marker_key)
-    for part in loop.each("desired"):
-        yield pl.read_parquet(loop.file(part, "desired"))
+    with open_engine(settings.run) as engine:
+        loop = PartLoop(folder, settings.run.parts, settings.run.threads, engine=engine)
+        write_records(loop, register.extract, register.day, register.regulation, register.marker_key)
+    for path in loop.files("desired"):
+        yield pl.read_parquet(path)
 
 
 def _planned(
@@ -223,11 +225,12 @@ def _planned(
 ) -> PlannedRun:
     """A new run: records, then the snapshot that `snapshot` puts into a folder, then the plan."""
     run = new_run(settings.state, components.clock, components.randomness)
-    loop = PartLoop(run.records, settings.run.parts, settings.run.threads, watch)
     try:
-        counts = _write_records(loop, run, register)
-        snapshot(run.snapshot)
-        plan = _plan(settings, run, run.snapshot, watch)
+        with open_engine(settings.run) as engine:
+            loop = PartLoop(run.records, settings.run.parts, settings.run.threads, watch, engine)
+            counts = _write_records(loop, run, register)
+            snapshot(run.snapshot)
+            plan = _plan(settings, run, run.snapshot, loop)
         write_plan(run.plan, plan)
     except BaseException:
         # A run without a plan is of no use, and it holds personal numbers.
@@ -308,7 +311,9 @@ def verify_run(settings: Settings, run_id: str | None = None, *, watch: Watch = 
         directories = connect(settings, components.clock, components.randomness)
         try:
             _snapshot(settings, components, directories, folder, watch)
-            again = _plan(settings, run, folder, watch)
+            with open_engine(settings.run) as engine:
+                loop = PartLoop(run.records, _made_from(run)["parts"], settings.run.threads, watch, engine)
+                again = _plan(settings, run, folder, loop)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         result = _compare_plans(made, again)
@@ -415,12 +420,11 @@ def _snapshot(
     take_snapshots(directories, request)
 
 
-def _plan(settings: Settings, run: RunFolder, snapshot: Path, watch: Watch) -> Plan:
+def _plan(settings: Settings, run: RunFolder, snapshot: Path, loop: PartLoop) -> Plan:
     """Compare a run's desired accounts with a snapshot and make a plan of the differences."""
     made_from = _made_from(run)
     ledger = read_ledger(settings.state)
     sealed = read_facts(snapshot)
-    loop = PartLoop(run.records, made_from["parts"], settings.run.threads, watch)
     if sealed.parts != loop.parts:
         raise PlanError(
             f"snapshot and records are cut differently: {sealed.parts} parts and {loop.parts}",
@@ -432,6 +436,7 @@ def _plan(settings: Settings, run: RunFolder, snapshot: Path, watch: Watch) -> P
     units = {tenant.value: orgunits(snapshot, tenant.value) for tenant in settings.tenants}
     seed = int.from_bytes(SystemRandomness().bytes(8), "little")
     changes = reconcile_parts(loop, snapshot, ReconcileRules(units, ours["account_key"], seed))
+    loop.watch("plan", 0, 1)
     _refuse_strangers(changes)
     _refuse_foreign_domains(changes, sealed)
     context = PlanContext(

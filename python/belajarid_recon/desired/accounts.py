@@ -12,9 +12,12 @@ from belajarid_recon.desired.orgunits import UNIT_OF_ROLE, unit_paths
 from belajarid_recon.desired.reasons import ReasonCode
 from belajarid_recon.records import Reference
 from belajarid_recon.regulations import Regulation, domains
-from belajarid_recon.schemas import DESIRED, JENJANG_CODE, Role, Standing
+from belajarid_recon.schemas import ACCOUNT_ATTRIBUTES, DESIRED, JENJANG_CODE, Role, Standing
 
 _KEY = ["person_id", "jenjang"]
+
+_OF_ACTIVE = ("role", "nama", "domain", "accepted_domains", *(name for name in ACCOUNT_ATTRIBUTES if name != "domain"))
+"""Columns of schemas.DESIRED that are null unless the standing is active."""
 
 _ROLE_RANK = {role.value: rank for rank, role in enumerate(Role)}
 _REASON_RANK = {reason.value: rank for rank, reason in enumerate(ReasonCode)}
@@ -45,20 +48,29 @@ def desired_accounts(people: pl.DataFrame, duties: pl.DataFrame, rules: DesiredR
     judged = judged_duties(duties, rules.regulation)
     chosen = _chosen(judged)
     named = people.select("person_id", "marker", "given_name", "family_name")
-    held = rules.doubted.select("person_id").unique().with_columns(held=pl.lit(value=True))
-    rows = (
-        chosen.join(named, on="person_id", how="inner")
-        .join(held, on="person_id", how="left")
-        .with_columns(
-            standing=pl.when(pl.col("held")).then(pl.lit(Standing.INELIGIBLE.value)).otherwise("standing"),
-            reason=pl.when(pl.col("held")).then(pl.lit(ReasonCode.SUSPECTED_DUPLICATE.value)).otherwise("reason"),
-        )
-    )
+    rows = chosen.join(named, on="person_id", how="inner")
     codes = rows["jenjang"].replace_strict(
         {jenjang.value: code for jenjang, code in JENJANG_CODE.items()}, return_dtype=pl.UInt8
     )
     keys = pl.Series(_core.account_keys(rows["marker"], codes)).cast(pl.Binary).alias("account_key")
-    return _with_attributes(rows.with_columns(keys), rules.reference).sort("account_key")
+    desired = _with_attributes(rows.with_columns(keys), rules.reference).sort("account_key")
+    return hold_doubted(desired, rules.doubted.select("person_id"))
+
+
+def hold_doubted(desired: pl.DataFrame, doubted: pl.DataFrame) -> pl.DataFrame:
+    """Desired accounts (schemas.DESIRED, or less of its columns) with those of `doubted` ineligible.
+
+    `doubted` has one column of `desired`, `person_id` or `account_key`. The order of rows stays.
+    """
+    if doubted.is_empty():
+        return desired
+    key = doubted.columns[0]
+    held = pl.col(key).is_in(doubted[key].unique().implode())
+    said = {"standing": Standing.INELIGIBLE.value, "reason": ReasonCode.SUSPECTED_DUPLICATE.value}
+    return desired.with_columns(
+        *(pl.when(held).then(pl.lit(word)).otherwise(name).alias(name) for name, word in said.items()),
+        *(pl.when(~held).then(name).alias(name) for name in _OF_ACTIVE if name in desired.columns),
+    )
 
 
 def _chosen(judged: pl.DataFrame) -> pl.DataFrame:

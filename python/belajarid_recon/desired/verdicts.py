@@ -19,11 +19,7 @@ def person_verdicts(people: pl.DataFrame, duties: pl.DataFrame, desired: pl.Data
     Somebody with several jenjang counts under the best standing (active, leaver, ineligible). Somebody without a row in
     `desired` is ineligible: `form-outside-belajar-id` with duties outside belajar.id only, `no-duty` without any.
     """
-    best = (
-        desired.select("person_id", "standing", "reason", rank=_rank(), jenjang="jenjang")
-        .sort("person_id", "rank", "jenjang")
-        .unique("person_id", keep="first")
-    )
+    best = best_verdicts(desired)
     outside = duties.select("person_id").unique().with_columns(outside=pl.lit(value=True))
     missing = (
         pl.when(pl.col("outside"))
@@ -40,6 +36,16 @@ def person_verdicts(people: pl.DataFrame, duties: pl.DataFrame, desired: pl.Data
             standing=pl.col("standing").fill_null(Standing.INELIGIBLE.value),
             reason=pl.coalesce("reason", missing),
         )
+    )
+
+
+def best_verdicts(desired: pl.DataFrame) -> pl.DataFrame:
+    """`person_id`, `standing`, `reason`: one row for each person of `desired`, under the best standing."""
+    return (
+        desired.select("person_id", "standing", "reason", "jenjang", rank=_rank())
+        .sort("person_id", "rank", "jenjang")
+        .unique("person_id", keep="first")
+        .select("person_id", "standing", "reason")
     )
 
 

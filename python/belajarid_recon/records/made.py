@@ -16,7 +16,6 @@ from belajarid_recon.records.pupils import judge_memberships, judge_rows, pupil_
 from belajarid_recon.records.reference import Reference
 from belajarid_recon.records.staff import StaffRows, staff_duties
 from belajarid_recon.schemas import DUTY, QUARANTINE, PersonKind
-from belajarid_recon.secrets import Secret
 from belajarid_recon.sources.columns import fault
 from belajarid_recon.sources.parts import PartTables
 from belajarid_recon.sources.reasons import QuarantineReason
@@ -42,7 +41,7 @@ class Records:
     counts: dict[str, TableCounts]
 
 
-def make_records(part: PartTables, reference: Reference, period: Period, *, evidence_key: Secret) -> Records:
+def make_records(part: PartTables, reference: Reference, period: Period, *, evidence_seed: int) -> Records:
     """Judge every row of a part and make people and duties of the accepted ones.
 
     Pure; the same for any order of rows, but for which of several equal rows is the one accepted. Raises ReconError (a
@@ -68,7 +67,7 @@ def make_records(part: PartTables, reference: Reference, period: Period, *, evid
         people=people,
         duties=duties,
         quarantine=pl.concat([table.quarantine(name) for name, table in judged.items()]).cast(QUARANTINE),
-        evidence=evidence_of(people.join(there, on="person_id", how="semi"), evidence_key),
+        evidence=evidence_of(people.join(there, on="person_id", how="semi"), evidence_seed),
         counts=counts,
     )
 

@@ -10,6 +10,7 @@ mod compare;
 mod errors;
 mod markers;
 mod parse_uuids;
+mod plain_names;
 mod seal;
 mod sha512_crypt;
 mod shuffle;
@@ -31,6 +32,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(compare::row_digests, module)?)?;
     module.add_function(wrap_pyfunction!(markers::markers, module)?)?;
     module.add_function(wrap_pyfunction!(parse_uuids::parse_uuids, module)?)?;
+    module.add_function(wrap_pyfunction!(plain_names::plain_names, module)?)?;
     module.add_function(wrap_pyfunction!(seal::seal, module)?)?;
     module.add_function(wrap_pyfunction!(sha512_crypt::sha512_crypt, module)?)?;
     module.add_function(wrap_pyfunction!(shuffle::shuffle, module)?)?;

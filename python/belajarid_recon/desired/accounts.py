@@ -13,6 +13,7 @@ from belajarid_recon.desired.reasons import ReasonCode
 from belajarid_recon.records import Reference
 from belajarid_recon.regulations import Regulation, domains
 from belajarid_recon.schemas import ACCOUNT_ATTRIBUTES, DESIRED, JENJANG_CODE, Role, Standing
+from belajarid_recon.sources.columns import as_number
 
 _KEY = ["person_id", "jenjang"]
 
@@ -45,10 +46,16 @@ def desired_accounts(people: pl.DataFrame, duties: pl.DataFrame, rules: DesiredR
     NPSN. A leaver has ended duties and none that still holds; the latest end counts. Doubted people get neither account nor
     suspension until a person decides.
     """
-    judged = judged_duties(duties, rules.regulation)
-    chosen = _chosen(judged)
-    named = people.select("person_id", "marker", "given_name", "family_name")
-    rows = chosen.join(named, on="person_id", how="inner")
+    # Nine of ten people have one duty: nothing is to be chosen there, and choosing costs the most.
+    several = duties.select(as_number("person_id").is_duplicated())["person_id"]
+    chosen = pl.concat(
+        [
+            _chosen(judged_duties(duties.filter(~several), rules.regulation, alone=True), alone=True),
+            _chosen(judged_duties(duties.filter(several), rules.regulation), alone=False),
+        ]
+    ).with_columns(person=as_number("person_id"))
+    named = people.select("marker", "given_name", "family_name", person=as_number("person_id"))
+    rows = chosen.join(named, on="person", how="inner")
     codes = rows["jenjang"].replace_strict(
         {jenjang.value: code for jenjang, code in JENJANG_CODE.items()}, return_dtype=pl.UInt8
     )
@@ -73,12 +80,19 @@ def hold_doubted(desired: pl.DataFrame, doubted: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _chosen(judged: pl.DataFrame) -> pl.DataFrame:
-    """The duty that speaks for each person and jenjang, with `standing` and the `role` of an active one."""
+def _chosen(judged: pl.DataFrame, *, alone: bool) -> pl.DataFrame:
+    """The duty that speaks for each person and jenjang, with `standing` and the `role` of an active one.
+
+    `alone`: each row is its person's only one.
+    """
+
+    def any_of_key(condition: pl.Expr) -> pl.Expr:
+        return condition if alone else condition.any().over(_KEY)
+
     roles = {duty: role.value for duty, role in ROLE_OF_DUTY.items()}
     ranked = judged.with_columns(
         role=pl.col("duty").replace_strict(roles, default=None, return_dtype=pl.String),
-        stays=pl.col("holds").any().over(_KEY),
+        stays=any_of_key(pl.col("holds")),
         gone=pl.col("exit_code").is_not_null(),
     ).with_columns(
         # 0: gives the account; 1: an end that counts; 2: says why there is none; 3: an end that does not count.
@@ -89,8 +103,25 @@ def _chosen(judged: pl.DataFrame) -> pl.DataFrame:
         .otherwise(2),
         role_rank=pl.col("role").replace_strict(_ROLE_RANK, default=-1, return_dtype=pl.Int64),
         reason_rank=pl.col("reason").replace_strict(_REASON_RANK, return_dtype=pl.Int64),
-        half_head=(pl.col("reason") == ReasonCode.HEAD_WITHOUT_HEAD_TYPE).any().over(_KEY),
+        half_head=any_of_key(pl.col("reason") == ReasonCode.HEAD_WITHOUT_HEAD_TYPE),
     )
+    first = ranked if alone else _first_of_key(ranked)
+    active, leaver = pl.col("order") == 0, pl.col("order") == 1
+    return first.with_columns(
+        standing=pl.when(active)
+        .then(pl.lit(Standing.ACTIVE.value))
+        .when(leaver)
+        .then(pl.lit(Standing.LEAVER.value))
+        .otherwise(pl.lit(Standing.INELIGIBLE.value)),
+        # An educator who is half a head keeps the educator's account, and the reason says why it is no admin's.
+        reason=pl.when(active & pl.col("half_head") & (pl.col("role") == Role.GURU))
+        .then(pl.lit(ReasonCode.HEAD_WITHOUT_HEAD_TYPE.value))
+        .otherwise("reason"),
+    )
+
+
+def _first_of_key(ranked: pl.DataFrame) -> pl.DataFrame:
+    """The first row of each person and jenjang by the rules of `desired_accounts`."""
     ordered = ranked.sort(
         "order",
         pl.when(pl.col("eligible")).then(-pl.col("role_rank")),
@@ -104,19 +135,7 @@ def _chosen(judged: pl.DataFrame) -> pl.DataFrame:
         "exit_code",
         nulls_last=True,
     )
-    first = ordered.unique(_KEY, keep="first", maintain_order=True)
-    active, leaver = pl.col("order") == 0, pl.col("order") == 1
-    return first.with_columns(
-        standing=pl.when(active)
-        .then(pl.lit(Standing.ACTIVE.value))
-        .when(leaver)
-        .then(pl.lit(Standing.LEAVER.value))
-        .otherwise(pl.lit(Standing.INELIGIBLE.value)),
-        # An educator who is half a head keeps the educator's account, and the reason says why it is no admin's.
-        reason=pl.when(active & pl.col("half_head") & (pl.col("role") == Role.GURU))
-        .then(pl.lit(ReasonCode.HEAD_WITHOUT_HEAD_TYPE.value))
-        .otherwise("reason"),
-    )
+    return ordered.unique(_KEY, keep="first", maintain_order=True)
 
 
 def _with_attributes(rows: pl.DataFrame, reference: Reference) -> pl.DataFrame:

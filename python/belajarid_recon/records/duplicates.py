@@ -46,20 +46,17 @@ def evidence_seed(key: Secret) -> int:
 def evidence_of(people: pl.DataFrame, seed: int) -> pl.DataFrame:
     """Evidence (EVIDENCE) of people (schemas.PERSON): pupils and staff are kept apart, for one person may be both."""
     number = pl.concat_str("person_kind", "value", separator="|")
-    twin = pl.concat_str("person_kind", "value", "tanggal_lahir", names.comparable_name("nama"), separator="|")
-    kinds = [
-        people.filter(pl.col(kind).is_not_null()).select(
-            "person_id", "person_kind", "nama", "tanggal_lahir", kind=pl.lit(kind), value=pl.col(kind)
-        )
-        for kind in ("nisn", "nik")
-    ]
-    return (
-        pl.concat(kinds)
-        .select(
-            "person_id", "kind", digest=number.hash(seed), twin=pl.when(pl.col("kind") == "nik").then(twin.hash(seed))
-        )
-        .cast(EVIDENCE)
+    twin = pl.concat_str("person_kind", "value", "tanggal_lahir", "letters", separator="|")
+    nisn = people.filter(pl.col("nisn").is_not_null()).select("person_id", "person_kind", value="nisn")
+    nik = people.filter(pl.col("nik").is_not_null()).select(
+        "person_id", "person_kind", "tanggal_lahir", "nama", value="nik"
     )
+    nik = nik.with_columns(names.comparable_names(nik["nama"]).alias("letters"))
+    told = [
+        nisn.select("person_id", kind=pl.lit("nisn"), digest=number.hash(seed), twin=pl.lit(None, pl.UInt64)),
+        nik.select("person_id", kind=pl.lit("nik"), digest=number.hash(seed), twin=twin.hash(seed)),
+    ]
+    return pl.concat(told).cast(EVIDENCE)
 
 
 def write_evidence(evidence: pl.DataFrame, path: Path) -> None:

@@ -222,6 +222,11 @@ def parse_uuids(values: pl.Series) -> pl.Series:
     return pl.Series(_core.parse_uuids(values)).cast(pl.Binary).alias(values.name)
 
 
+def as_number(column: str) -> pl.Expr:
+    """Identifiers of 16 bytes as numbers of 128 bits in the same order: compared, joined and sorted at half the cost or less."""
+    return pl.col(column).bin.reinterpret(dtype=pl.UInt128, endianness="big")
+
+
 def _code(column: str, found: pl.DataType) -> pl.Expr:
     value = pl.col(column)
     if found == pl.String:

@@ -35,6 +35,16 @@ def comparable_name(column: str) -> pl.Expr:
     return pl.col(column).str.to_lowercase().str.replace_all(r"[^\p{L}]+", "")
 
 
+def comparable_names(values: pl.Series) -> pl.Series:
+    """What `comparable_name` makes of each value; where only blanks stand between letters a to z, at a tenth of the cost."""
+    near = values.str.to_lowercase().str.replace_all(" ", "", literal=True)
+    rest = near.str.contains(r"[^a-z]").arg_true()
+    if rest.is_empty():
+        return near
+    ruled = values.gather(rest).alias("rest").to_frame().select(comparable_name("rest"))["rest"]
+    return near.scatter(rest, ruled)
+
+
 def read_names(registered: pl.Series) -> pl.DataFrame:
     """`nama`, `given_name`, `family_name`: what `folded_name` and `account_names` make of names as registered.
 

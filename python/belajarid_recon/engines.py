@@ -19,6 +19,11 @@ T = TypeVar("T")
 
 WORKER_DIED = "a worker died, most likely for want of memory: set run.parts higher or run.parts_at_once lower"
 _KEPT_FROM_WORKERS = ("RECON_MARKER_KEY", "RECON_NAMING_KEY")
+_ALONE = {
+    # Read when ray is imported: without it all of its servers listen on every address of the machine, whatever is asked for later.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
+_LOOPBACK = "127.0.0.1"
 _OBJECT_STORE_BYTES = 256 << 20
 """Shared memory of workers on this machine: the reference tables once, and the results of the parts at once."""
 
@@ -140,13 +145,17 @@ def _work_part(work: Callable[[int], T], part: int) -> T:
 
 @contextmanager
 def _ray(run: Run) -> Iterator[RayEngine]:
-    """Ray, started on loopback and stopped again; or joined where the settings name a cluster."""
+    """Ray, started on loopback and stopped again; joined where the settings name a cluster; and as it is where this process has it."""
+    os.environ.update(_ALONE if not run.ray_address else {}, RAY_USAGE_STATS_ENABLED="0")
     try:
         import ray  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise SettingsError(
             "the engine is not installed: ray", hint='pip install "belajarid-recon[ray]", or use --engine local'
         ) from error
+    if ray.is_initialized():
+        yield RayEngine(ray, run.parts_at_once)
+        return
     # Not under the run: a socket's path may have 107 letters only.
     folder = Path(tempfile.mkdtemp(prefix="recon-ray-"))
     try:
@@ -167,7 +176,7 @@ def _start(ray: Any, run: Run, folder: Path) -> None:  # noqa: ANN401
         "num_cpus": run.parts_at_once,
         "include_dashboard": False,
         "object_store_memory": _OBJECT_STORE_BYTES,
-        "_node_ip_address": "127.0.0.1",
+        "_node_ip_address": _LOOPBACK,
         "_temp_dir": str(folder),
     }
     chosen = {"address": run.ray_address} if run.ray_address else alone
@@ -184,13 +193,18 @@ def _start(ray: Any, run: Run, folder: Path) -> None:  # noqa: ANN401
             f"the engine cannot be reached or started: ray {run.ray_address}".rstrip(),
             hint="check run.ray_address, or use --engine local",
         ) from error
+    if not run.ray_address and any(node["NodeManagerAddress"] != _LOOPBACK for node in ray.nodes()):
+        ray.shutdown()
+        raise SettingsError(
+            "ray was imported before this program could keep it on loopback",
+            hint="start ray yourself before, or use --engine local",
+        )
 
 
 @contextmanager
 def _without_keys() -> Iterator[None]:
-    """Let nothing that is started here inherit keys or report its use."""
+    """Let nothing that is started here inherit keys."""
     kept = {name: os.environ.pop(name) for name in _KEPT_FROM_WORKERS if name in os.environ}
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     try:
         yield
     finally:

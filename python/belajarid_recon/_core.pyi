@@ -23,6 +23,7 @@ __all__ = [
     "diff",
     "markers",
     "parse_uuids",
+    "plain_names",
     "row_digests",
     "seal",
     "sha512_crypt",
@@ -92,6 +93,7 @@ def shuffle(
     out_folder: str,
     table: str,
     threads: int,
+    uuid_columns: Sequence[str] = ...,
 ) -> ShuffleCounts:
     """Cut the Parquet files of one table into parts, each `out_folder/part=NNN/<table>.parquet`.
 
@@ -104,6 +106,10 @@ def shuffle(
     file). Rows are in order of file and row, whatever the threads. Rows whose key is null or no UUID go to
     `out_folder/unkeyed/<table>.parquet` with `columns`, `_file` and `_row`. All of these files exist afterwards, empty or not; each is
     written beside its place, and takes its name when all are whole.
+
+    Of the `columns`, `uuid_columns` (32 at most, strings or bytes) leave as 16 fixed bytes, null where nothing or nothing readable
+    was: text is taken without blanks around it, and blank text is nothing. Parts then have `_unreadable` (UInt32) before `_file`: bit i
+    is set where `uuid_columns[i]` was there and is no UUID as `parse_uuids` takes it.
 
     Memory is bounded by the row groups under construction: 256 MiB, and at least 1 MiB a part.
     Raises TableError, with file and column, for a file that is missing, truncated or not Parquet; a column that is missing, or of
@@ -137,6 +143,15 @@ def seal(
 
     The rows pass through `out_folder/.<table>.spill`, which is removed. Each thread holds one part in memory.
     Raises TableError as `shuffle` does.
+    """
+
+def plain_names(names: ArrowColumn, *, not_names: Sequence[str]) -> ArrowTable:
+    """`given_name` and `family_name` of each plain name; both null where a name is null or needs more rules than these.
+
+    Plain is: words of the letters a to z in either case, one blank between two, none around them, no word that stands in `not_names`
+    (lower case), and neither field over 60 letters. The last word is the family name, the words before it the given name; a
+    single word is both. A name all in capitals or all in small letters gets a capital for each word.
+    Raises TableError when the column holds no strings.
     """
 
 def sha512_crypt(

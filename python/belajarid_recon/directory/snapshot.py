@@ -122,6 +122,16 @@ def take_snapshots(directories: Mapping[Jenjang, Directory], request: SnapshotRe
     Raises SettingsError when a server answers with another customer id than the settings hold, and DirectoryError when a list cannot
     be read to its end. Nothing is left behind then.
     """
+    return seal_snapshot(request, lambda spool: _read_tenants(directories, request, spool))
+
+
+def seal_snapshot(request: SnapshotRequest, read: Callable[[Path], dict[str, dict[str, Any]]]) -> SnapshotFacts:
+    """Seal what `read` puts into the empty spool folder it is given.
+
+    `read` writes `<tenant>.<list>/*.accounts.parquet` (schemas.OBSERVED) and `*.addresses.parquet` (`user_id`), and returns a head for
+    each tenant: `customer_id`, `domains` (name to `accounts` and `deleted`), `findings`, `orgunits` (sorted). Whatever it raises
+    leaves nothing behind.
+    """
     if request.folder.exists():
         raise InputError(f"the snapshot exists already: {request.folder}")
     temporary = request.folder.with_name(request.folder.name + PART_SUFFIX)
@@ -130,7 +140,7 @@ def take_snapshots(directories: Mapping[Jenjang, Directory], request: SnapshotRe
     spool.mkdir(parents=True)
     try:
         started = request.clock.now()
-        tenants = _read_tenants(directories, request, spool)
+        tenants = read(spool)
         facts = _seal(temporary, spool, request, tenants)
         shutil.rmtree(spool)
         _close(temporary, facts, (started, request.clock.now()))
@@ -382,6 +392,35 @@ def _part_name(part: int) -> str:
 
 def _addresses_name(tenant: str) -> str:
     return f"addresses/{tenant}.parquet"
+
+
+def adopt_snapshot(source: Path, folder: Path) -> None:
+    """Put a sealed snapshot at `folder` too: the same files under second names where the file system can, else copies.
+
+    Sealed files are never written again, so that a second name is as good as a copy. Raises InputError when `source` is no snapshot
+    or lacks a file.
+    """
+    facts = read_facts(source)
+    temporary = folder.with_name(folder.name + PART_SUFFIX)
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        for name in [*facts.files, _FACTS]:
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            _second_name(source / name, temporary / name)
+        temporary.replace(folder)
+    except FileNotFoundError as error:
+        raise InputError(f"a file of the snapshot is missing: {error.filename}", hint="take it again") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _second_name(source: Path, place: Path) -> None:
+    try:
+        place.hardlink_to(source)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another file system, or one without second names
+        shutil.copyfile(source, place)
 
 
 def read_facts(folder: Path) -> SnapshotFacts:

@@ -11,6 +11,7 @@ mod errors;
 mod interruptible;
 mod markers;
 mod parse_uuids;
+mod plain_names;
 mod row_digests;
 mod seal;
 mod sha512_crypt;
@@ -33,6 +34,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(diff::diff, module)?)?;
     module.add_function(wrap_pyfunction!(markers::markers, module)?)?;
     module.add_function(wrap_pyfunction!(parse_uuids::parse_uuids, module)?)?;
+    module.add_function(wrap_pyfunction!(plain_names::plain_names, module)?)?;
     module.add_function(wrap_pyfunction!(row_digests::row_digests, module)?)?;
     module.add_function(wrap_pyfunction!(seal::seal, module)?)?;
     module.add_function(wrap_pyfunction!(sha512_crypt::sha512_crypt, module)?)?;

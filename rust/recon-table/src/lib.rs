@@ -8,6 +8,7 @@ pub mod diff;
 mod error;
 pub mod identifiers;
 mod part_file;
+mod plain_names;
 mod row_digests;
 mod seal;
 mod sha512_crypt;
@@ -19,6 +20,7 @@ mod user_ids;
 
 pub use cut::Counts;
 pub use error::TableError;
+pub use plain_names::plain_names;
 pub use row_digests::row_digests;
 pub use seal::{Seal, seal};
 pub use sha512_crypt::sha512_crypt;

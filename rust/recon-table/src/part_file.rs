@@ -21,6 +21,15 @@ pub(crate) const ROW_GROUP_ROWS: usize = 131_072;
 /// Before this many bytes a dictionary is given up. Names and addresses hardly repeat, and each open part holds one a column.
 const DICTIONARY_BYTES: usize = 131_072;
 
+/// What a file is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be read once, soon: little time goes into its size, and nothing is said about its values.
+    Passing,
+    /// To be kept.
+    Lasting,
+}
+
 /// A file being written beside its final place. Dropped before [`PartFile::publish`], it leaves nothing.
 pub(crate) struct PartFile {
     place: PathBuf,
@@ -42,13 +51,14 @@ impl PartFile {
         schema: &SchemaRef,
         unrepeated: &[&str],
         row_group_bytes: usize,
+        purpose: Purpose,
     ) -> Result<Self, TableError> {
         if let Some(folder) = place.parent() {
             fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
         }
         let draft = draft_of(&place);
         let file = File::create(&draft).map_err(|error| unwritable(&draft, &error))?;
-        Self::of((file, false), place, schema, unrepeated, row_group_bytes)
+        Self::of((file, false), place, schema, row_group_bytes, properties(unrepeated, purpose))
     }
 
     /// Start the file `place`, which its owner alone can read. Where the file system has files without a name, it is one until it is
@@ -60,18 +70,18 @@ impl PartFile {
         row_group_bytes: usize,
     ) -> Result<Self, TableError> {
         let opened = private_file(&place).map_err(|error| unwritable(&place, &error))?;
-        Self::of(opened, place, schema, unrepeated, row_group_bytes)
+        Self::of(opened, place, schema, row_group_bytes, properties(unrepeated, Purpose::Lasting))
     }
 
     fn of(
         (file, nameless): (File, bool),
         place: PathBuf,
         schema: &SchemaRef,
-        unrepeated: &[&str],
         row_group_bytes: usize,
+        properties: WriterProperties,
     ) -> Result<Self, TableError> {
         let draft = draft_of(&place);
-        let writer = ArrowWriter::try_new(file, SchemaRef::clone(schema), Some(properties(unrepeated)))
+        let writer = ArrowWriter::try_new(file, SchemaRef::clone(schema), Some(properties))
             .map_err(|error| unwritable(&draft, &error))?;
         Ok(Self { place, draft, writer: Some(writer), nameless, finished: None, row_group_bytes, rows: 0 })
     }
@@ -139,13 +149,17 @@ fn draft_of(place: &Path) -> PathBuf {
     place.with_file_name(name)
 }
 
-fn properties(unrepeated: &[&str]) -> WriterProperties {
+fn properties(unrepeated: &[&str], purpose: Purpose) -> WriterProperties {
+    // A range of each row group is what a reader skips by; pages are too small to be worth an index.
+    let (compression, statistics) = match purpose {
+        Purpose::Passing => (Compression::LZ4_RAW, EnabledStatistics::None),
+        Purpose::Lasting => (Compression::ZSTD(ZstdLevel::default()), EnabledStatistics::Chunk),
+    };
     let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_compression(compression)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_dictionary_page_size_limit(DICTIONARY_BYTES)
-        // A range of each row group is what a reader skips by; pages are too small to be worth an index.
-        .set_statistics_enabled(EnabledStatistics::Chunk);
+        .set_statistics_enabled(statistics);
     for column in unrepeated {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(*column), false);
     }
@@ -164,7 +178,7 @@ mod tests {
 
     use arrow_array::{Int32Array, RecordBatch};
 
-    use super::PartFile;
+    use super::{PartFile, Purpose};
 
     /// A folder of this test's own, removed when it ends.
     struct Folder(PathBuf);
@@ -188,7 +202,9 @@ mod tests {
 
     fn written(folder: &Folder) -> PartFile {
         let rows = RecordBatch::try_from_iter([("n", Arc::new(Int32Array::from(vec![1, 2])) as _)]).unwrap();
-        let mut file = PartFile::create(folder.0.join("a.parquet"), rows.schema_ref(), &["n"], usize::MAX).unwrap();
+        let mut file =
+            PartFile::create(folder.0.join("a.parquet"), rows.schema_ref(), &["n"], usize::MAX, Purpose::Lasting)
+                .unwrap();
         file.write(&rows).unwrap();
         file
     }

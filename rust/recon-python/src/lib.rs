@@ -4,12 +4,15 @@
 
 mod account_keys;
 mod allocate_user_ids;
+mod candidate_digits;
 mod candidate_user_id;
 mod columns;
 mod compare;
 mod errors;
+mod interruptible;
 mod markers;
 mod parse_uuids;
+mod rows;
 mod seal;
 mod sha512_crypt;
 mod shuffle;
@@ -24,8 +27,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("__build__", if cfg!(debug_assertions) { "debug" } else { "release" })?;
     module.add("TableError", module.py().get_type::<errors::PyTableError>())?;
+    module.add_class::<allocate_user_ids::UserIds>()?;
     module.add_function(wrap_pyfunction!(account_keys::account_keys, module)?)?;
     module.add_function(wrap_pyfunction!(allocate_user_ids::allocate_user_ids, module)?)?;
+    module.add_function(wrap_pyfunction!(candidate_digits::candidate_digits, module)?)?;
     module.add_function(wrap_pyfunction!(candidate_user_id::candidate_user_id, module)?)?;
     module.add_function(wrap_pyfunction!(compare::compare, module)?)?;
     module.add_function(wrap_pyfunction!(compare::row_digests, module)?)?;

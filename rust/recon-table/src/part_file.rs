@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use crate::TableError;
+use crate::threads::in_ranges;
 
 /// Most rows of a row group: 128 k, so that a reader holds little at a time.
 pub(crate) const ROW_GROUP_ROWS: usize = 131_072;
@@ -58,11 +61,41 @@ impl PartFile {
         Ok(())
     }
 
+    /// Write the file as row groups, each what `rows` says of its number, instead of [`write`](Self::write) and
+    /// [`finish`](Self::finish). Threads encode them side by side. Returns the count of rows.
+    pub(crate) fn write_groups(
+        &mut self,
+        groups: usize,
+        threads: usize,
+        rows: impl Fn(usize) -> Result<RecordBatch, TableError> + Sync,
+    ) -> Result<usize, TableError> {
+        let Some(writer) = self.writer.take() else { return Ok(self.rows) };
+        let draft = &self.draft;
+        let unwritable = |error: ParquetError| unwritable(draft, &error);
+        let (mut writer, factory) = writer.into_serialized_writer().map_err(unwritable)?;
+        for first in (0..groups).step_by(threads) {
+            let wave = in_ranges(threads.min(groups - first), threads, |places| {
+                let encode = |place| encoded(&factory, first + place, &rows(first + place)?).map_err(unwritable);
+                places.map(encode).collect::<Result<Vec<_>, TableError>>()
+            });
+            for (chunks, rows) in wave.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+                let mut group = writer.next_row_group().map_err(unwritable)?;
+                for chunk in chunks {
+                    chunk.append_to_row_group(&mut group).map_err(unwritable)?;
+                }
+                group.close().map_err(unwritable)?;
+                self.rows += rows;
+            }
+        }
+        synced(&writer.into_inner().map_err(unwritable)?, draft)?;
+        Ok(self.rows)
+    }
+
     /// Write what is left and wait until the disk has all of it; the name is still the draft's. Returns the count of rows.
     pub(crate) fn finish(&mut self) -> Result<usize, TableError> {
         if let Some(writer) = self.writer.take() {
             let file = writer.into_inner().map_err(|error| unwritable(&self.draft, &error))?;
-            file.sync_data().map_err(|error| unwritable(&self.draft, &error))?;
+            synced(&file, &self.draft)?;
         }
         Ok(self.rows)
     }
@@ -78,6 +111,27 @@ impl Drop for PartFile {
         // After `publish` there is no draft; after a failure, whether it could be removed changes nothing.
         let _ = fs::remove_file(&self.draft);
     }
+}
+
+fn synced(file: &File, draft: &Path) -> Result<(), TableError> {
+    file.sync_data().map_err(|error| unwritable(draft, &error))
+}
+
+/// The column chunks of a row group, and how many rows they have.
+fn encoded(
+    factory: &ArrowRowGroupWriterFactory,
+    group: usize,
+    rows: &RecordBatch,
+) -> Result<(Vec<ArrowColumnChunk>, usize), ParquetError> {
+    let mut writers = factory.create_column_writers(group)?.into_iter();
+    let mut chunks = Vec::with_capacity(rows.num_columns());
+    for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
+        for (leaf, mut writer) in compute_leaves(field, column)?.into_iter().zip(&mut writers) {
+            writer.write(&leaf)?;
+            chunks.push(writer.close()?);
+        }
+    }
+    Ok((chunks, rows.num_rows()))
 }
 
 /// A name in the same folder that no reader of `*.parquet` takes for a table.

@@ -15,8 +15,7 @@ How the peers do it, because "lowest key first" is no query: rounds of deferred 
 next candidate that is not taken, and of all who ask for or hold an ID the lowest key holds it. Taken addresses are looked through once for
 everybody's first candidate, once for the other seven of those who need one, and again only for people displaced later.
 
-Names are drawn by seed from the words of the shipped name statistics (`population/data`), with a tail of rare ones; taken addresses are names
-drawn likewise, with four digits (95 %), five, six, or none of the rule's forms. Needs the extras `test` and `bench`.
+The data is `allocate_data.py`'s, by seed, in a temporary folder. Needs the extras `test` and `bench`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import random
 import shutil
 import statistics
 import subprocess
@@ -32,124 +30,13 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
-NAMING_KEY = bytes(range(32))
-CANDIDATES = 8
-CHUNK = 1_000_000
-ROW_GROUP = 262_144
+from allocate_data import CANDIDATES, NAMING_KEY, make
+
 THREADS = os.cpu_count() or 1
 ENGINES = ("core", "duckdb", "polars")
 BYTES_A_ROW = 80  # of a folder: both inputs and three results
-
-
-# --- data ---------------------------------------------------------------------------------------------------------------
-
-
-def make(folder: Path, people: int, taken: int, seed: int) -> None:
-    """Write people.parquet and taken.parquet."""
-    import polars as pl  # noqa: PLC0415 - the parent process stays small: see `Usage`
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
-    from belajarid_recon import _core  # noqa: PLC0415
-
-    draw = random.Random(seed)  # noqa: S311 - a benchmark's data
-    slots = name_slots()
-
-    def write(place: Path, rows: int, table_of: Any) -> None:
-        writer = None
-        for start in range(0, rows, CHUNK):
-            table = table_of(min(CHUNK, rows - start), draw.randrange(1 << 32))
-            writer = writer or pq.ParquetWriter(place, table.schema, compression="zstd")
-            writer.write_table(table, row_group_size=ROW_GROUP)
-        if writer:
-            writer.close()
-
-    def person_table(rows: int, seed: int) -> Any:
-        bytes_of = random.Random(seed)  # noqa: S311
-        codes = jenjang_codes(bytes_of, rows)
-        keys = bytearray(bytes_of.randbytes(17 * rows))
-        keys[16::17] = codes
-        key_column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(17), rows, [None, pa.py_buffer(bytes(keys))])
-        first, last = name_words(slots, rows, seed)
-        names = pl.DataFrame({"first": first, "last": last}).select(
-            pl.when(pl.int_range(pl.len()) % 2 == 0)
-            .then(pl.concat_str("first", pl.lit(" NUR "), "last"))
-            .otherwise(pl.concat_str("first", pl.lit(" "), "last"))
-        )
-        columns = {"account_key": key_column, "jenjang": pa.array(memoryview(codes), pa.uint8())}
-        columns["nama"] = names.to_series().to_arrow().cast(pa.string())
-        for attempt in range(CANDIDATES):
-            digits = pl.Series(_core.candidate_digits(key_column, attempt, naming_key=NAMING_KEY))
-            columns[f"c{attempt}"] = digits.to_arrow().cast(pa.string())
-        return pa.table(columns)
-
-    def taken_table(rows: int, seed: int) -> Any:
-        codes = jenjang_codes(random.Random(seed), rows)  # noqa: S311
-        first, last = name_words(slots, rows, seed)
-        number = pl.int_range(rows, eager=True).hash(seed + 9)
-        frame = pl.DataFrame({"first": first, "last": last, "form": number % 100, "number": number // 100})
-        digits = pl.when(pl.col("form") < 95).then(padded(4))
-        for form, width in ((98, 5), (99, 6)):
-            digits = digits.when(pl.col("form") < form).then(padded(width))
-        user_ids = frame.select(
-            pl.concat_str("first", pl.lit("."), "last", digits.otherwise(padded(2))).str.to_lowercase()
-        )
-        return pa.table(
-            {
-                "jenjang": pa.array(memoryview(codes), pa.uint8()),
-                "user_id": user_ids.to_series().to_arrow().cast(pa.string()),
-            }
-        )
-
-    def padded(width: int) -> Any:
-        return (pl.col("number") % 10**width).cast(pl.String).str.zfill(width)
-
-    write(folder / "people.parquet", people, person_table)
-    write(folder / "taken.parquet", taken, taken_table)
-
-
-def name_slots() -> tuple[Any, Any]:
-    """First and last words, each as often as it is borne."""
-    import polars as pl  # noqa: PLC0415
-
-    with resources.as_file(resources.files("belajarid_recon.population") / "data" / "name_tokens.parquet") as place:
-        tokens = pl.read_parquet(place).filter(pl.col("token").str.contains("^[A-Z]{2,12}$"))
-    return tuple(
-        tokens.select(pl.col("token").repeat_by(column)).explode("token").drop_nulls().to_series()
-        for column in ("n_first", "n_last")
-    )
-
-
-def name_words(slots: tuple[Any, Any], rows: int, seed: int) -> tuple[Any, Any]:
-    """A first and a last word for each row; every fourth last word has a rare ending."""
-    import polars as pl  # noqa: PLC0415
-
-    first, last = (
-        words.gather((pl.int_range(rows, eager=True).hash(seed + place) % len(words)).cast(pl.UInt32))
-        for place, words in enumerate(slots)
-    )
-    ending = pl.int_range(rows, eager=True).hash(seed + 5)
-    syllables = pl.Series([one + other for one in "BDFGHJKLMNPRSTW" for other in "AEIOU"])
-    endings = pl.DataFrame({"last": last, "draw": ending}).select(
-        pl.when(pl.col("draw") % 4 == 0)
-        .then(pl.concat_str("last", syllables.gather((ending // 4 % len(syllables)).cast(pl.UInt32))))
-        .otherwise("last")
-    )
-    return first, endings.to_series()
-
-
-def jenjang_codes(draw: random.Random, rows: int) -> bytes:
-    """Codes of the seven jenjang, about as common as in the register."""
-    shares = {0: 10, 1: 113, 2: 49, 3: 26, 4: 26, 5: 2, 6: 30}
-    table = bytes(code for code, share in shares.items() for _ in range(share))
-    return draw.randbytes(rows).translate(table)
-
-
-# --- engines ------------------------------------------------------------------------------------------------------------
 
 
 def by_core(folder: Path, out: Path) -> None:
@@ -294,9 +181,6 @@ def compare(folder: Path) -> None:
             if not other.equals(expected):
                 sys.exit(f"core and {engine} disagree")
     print(f"later than attempt {CANDIDATES - 1}, or none: {expected['user_id'].null_count():,} people")
-
-
-# --- measuring ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

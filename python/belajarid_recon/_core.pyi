@@ -263,9 +263,9 @@ def allocate_user_ids(
     account key and name; of `taken` jenjang (code, or a name whose place in `jenjang_names` is the code), user ID, and the owner where
     `owner_column` is given; of `kept` account key and user ID.
 
-    People, then what is taken, are read batch by batch by `threads` threads (1 to 64) and not held: in memory are some 60 bytes a person, 50
-    a base in a jenjang, 8 a taken user ID that could meet a candidate, 80 a kept one. The result does not depend on the order of
-    rows, the batches or the threads. Signals are looked for ten times a second.
+    People, then what is taken, are read batch by batch by `threads` threads (1 to 64) and not held: in memory are some 60 bytes a
+    person, 60 a base in a jenjang, 8 a taken user ID that could meet a candidate, 80 a kept one. The result does not depend on the order
+    of rows, the batches or the threads. Signals are looked for ten times a second.
 
     Raises TableError for a column that is missing, of another type, or null where it must not be; an account key that stands
     twice; a damaged file; a user ID that two people of a jenjang keep.

@@ -51,19 +51,19 @@ def allocate_user_ids(  # noqa: PLR0913 - three tables, and what each call must 
       null for no name). Each key once.
     - `taken`: jenjang (code from 0 to 255, or its name as in `schemas.Jenjang`), user_id (string, in any case), owner (account key
       or null). What is in sight or was ever given. A row blocks everybody but its owner; two rows of one user ID block
-      whomever either blocks. One row may stand many times.
-    - `kept`: account_key, user_id: user IDs that people have already. Whoever of `people` stands there keeps theirs, and nobody else gets it,
-      also if its holder is not among `people`. Each key once, each user ID once in a jenjang.
+      whomever either blocks. A row may stand many times.
+    - `kept`: account_key, user_id: user IDs that people have already. Whoever of `people` stands there keeps theirs, and nobody else
+      gets it, also if its holder is not among `people`. Each key once, each user ID once in a jenjang.
 
     The rule (docs/decisions/0001-spine.md, "User IDs"): in each jenjang, people with one base (`_core.user_id_bases`) take, in the order
     of their account keys, their first of 64 candidates (`_core.candidate_user_id`, under the 32 bytes of `naming_key`) that is
     neither blocked nor given to a lower key of this call. The same people get the same IDs whatever the order of rows, the
     batches and the `threads` (1 to 64; absent: one a processor).
 
-    Returns account_key, user_id (null: no candidate is free) and attempt (null: none is free, or the ID was kept), in account-key order, as an
-    object with an Arrow stream and `write_parquet`. `columns` gives other names to the columns that are read.
+    Returns account_key, user_id (null: no candidate is free) and attempt (null: none is free, or the ID was kept), in account-key
+    order, as an object with an Arrow stream and `write_parquet`. `columns` gives other names to the columns that are read.
 
-    Memory: about 60 bytes a person, 50 a base in a jenjang, 8 a taken user ID with somebody's base in it, 80 a kept one. Ctrl-C ends the
+    Memory: about 60 bytes a person, 60 a base in a jenjang, 8 a taken user ID with somebody's base in it, 80 a kept one. Ctrl-C ends the
     work within a second. Raises TableError (a ValueError), with file and column and never with a row's value, for a column that is
     missing, of another type or null where it must not be, a key that stands twice, a damaged file, no file at all.
     """

@@ -47,7 +47,7 @@ impl Feed {
             Rows::Files(files) if files.is_empty() => return Ok(Self { from: From::Nothing }),
             Rows::Files(files) => {
                 let wanted = wanted.iter().map(|&column| column.to_owned()).collect::<Vec<_>>();
-                return Ok(Self { from: From::Files(Source::open(&files, &wanted)?) });
+                return Ok(Self { from: From::Files(Source::open_views(&files, &wanted)?) });
             }
             Rows::Stream(reader) => reader,
         };

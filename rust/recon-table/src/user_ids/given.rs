@@ -10,6 +10,7 @@ use arrow_buffer::Buffer;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use recon_core::marker::ACCOUNT_KEY_BYTES;
 
+use super::groups::SEARCHES;
 use super::kept::Kept;
 use super::people::{KEPT, People, Person};
 use super::settle::unpacked;
@@ -96,21 +97,30 @@ impl UserIds {
         let mut keys = Vec::with_capacity(count * ACCOUNT_KEY_BYTES);
         let mut user_ids = StringBuilder::with_capacity(count, count * 20);
         let (mut attempts, mut user_id) = (Int32Builder::with_capacity(count), String::new());
-        for (person, given) in self.from(start).take(count) {
-            keys.extend_from_slice(&person.key());
-            if given == KEPT {
-                user_ids.append_option(self.kept.user_id(&person.key()));
-                attempts.append_null();
-                continue;
+        let (mut people, mut together) = (self.from(start).take(count), Vec::with_capacity(SEARCHES));
+        loop {
+            together.clear();
+            together.extend(people.by_ref().take(SEARCHES));
+            if together.is_empty() {
+                break;
             }
-            let given = unpacked(given);
-            attempts.append_option(given.and_then(|given| i32::try_from(given.attempt).ok()));
-            user_ids.append_option(given.map(|given| {
-                user_id.clear();
-                self.people.groups.base(person.group, |base| user_id.push_str(base));
-                given.digits.push_to(&mut user_id);
-                &user_id
-            }));
+            self.people.groups.touch(together.iter().map(|(person, _)| person.group));
+            for &(person, given) in &together {
+                keys.extend_from_slice(&person.key());
+                if given == KEPT {
+                    user_ids.append_option(self.kept.user_id(&person.key()));
+                    attempts.append_null();
+                    continue;
+                }
+                let given = unpacked(given);
+                attempts.append_option(given.and_then(|given| i32::try_from(given.attempt).ok()));
+                user_ids.append_option(given.map(|given| {
+                    user_id.clear();
+                    self.people.groups.base(person.group, |base| user_id.push_str(base));
+                    given.digits.push_to(&mut user_id);
+                    &user_id
+                }));
+            }
         }
         let keys = FixedSizeBinaryArray::try_new(17, Buffer::from_vec(keys), None)?;
         let columns: Vec<ArrayRef> = vec![Arc::new(keys), Arc::new(user_ids.finish()), Arc::new(attempts.finish())];

@@ -3,6 +3,7 @@
 //! Each group lives in the partition that its hash says, so that threads can work on partitions without meeting. A hash only says
 //! where to look; whether two bases are one is decided by their letters.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::hint::black_box;
@@ -27,9 +28,9 @@ const SHORT_BYTES: usize = 8 * SHORT_WORDS;
 pub(crate) struct Group(u32);
 
 impl Group {
-    fn of(partition: usize, local: usize) -> Option<Self> {
-        let local = u32::try_from(local).ok().filter(|local| local >> LOCAL_BITS == 0)?;
-        Some(Self(u32::try_from(partition).ok()? << LOCAL_BITS | local))
+    fn of(partition: usize, local: u32) -> Option<Self> {
+        let partition = u32::try_from(partition).ok()?;
+        (local >> LOCAL_BITS == 0).then_some(Self(partition << LOCAL_BITS | local))
     }
 
     pub(crate) fn partition(self) -> usize {
@@ -125,11 +126,14 @@ fn partition_of(hash: u64) -> usize {
     (hash >> (u64::BITS - PARTITION_BITS)) as usize
 }
 
-/// A group's base: its front here, and where the rest is for the few that are longer.
-#[derive(Clone, Copy)]
-struct Record {
+/// A base as the table holds it: its front here, and its length, jenjang and number in one word. No length is none's.
+///
+/// It has half a line of the cache, so that a search waits for memory once.
+#[derive(Clone, Copy, Default)]
+#[repr(align(32))]
+struct Entry {
     words: [u64; SHORT_WORDS],
-    long: u32,
+    local: u32,
     len: u8,
     jenjang: u8,
 }
@@ -137,98 +141,93 @@ struct Record {
 /// The groups of one partition in a table of open addressing.
 #[derive(Default)]
 pub(crate) struct Partition {
-    /// Some bits of the hash and the number plus one; 0 where there is none. Their count is a power of two, or none.
-    slots: Vec<u64>,
-    records: Vec<Record>,
-    /// What follows the front of long bases.
-    long: Vec<[u64; WORDS - SHORT_WORDS]>,
+    /// Their count is a power of two, or none.
+    entries: Vec<Entry>,
+    /// Where each group's entry is.
+    places: Vec<u32>,
+    /// What follows the front of the few long bases.
+    long: BTreeMap<u32, [u64; WORDS - SHORT_WORDS]>,
 }
 
 impl Partition {
-    /// The place where a search starts.
+    /// The place where a search starts. The bits are not those of the partition.
     #[inline]
     fn home(&self, hash: u64) -> usize {
-        // No slot at all is asked for by nobody: see `find`.
-        hash as usize & self.slots.len().wrapping_sub(1)
+        hash as usize & self.entries.len().wrapping_sub(1)
     }
 
+    /// The number of a space, or the place where it belongs. There is at least one entry, and one that is none.
     #[inline]
-    fn find(&self, hash: u64, space: &Space) -> Result<usize, usize> {
+    fn find(&self, hash: u64, space: &Space) -> Result<u32, usize> {
         let mut at = self.home(hash);
         loop {
-            let slot = self.slots[at];
-            if slot == 0 {
+            let entry = &self.entries[at];
+            if entry.len == 0 {
                 return Err(at);
             }
-            let local = (slot as u32 - 1) as usize;
-            if slot >> 32 == mark(hash) && self.is(local, space) {
-                return Ok(local);
+            if self.is(entry, space) {
+                return Ok(entry.local);
             }
-            at = (at + 1) & (self.slots.len() - 1);
+            at = (at + 1) & (self.entries.len() - 1);
         }
     }
 
     #[inline]
-    fn is(&self, local: usize, space: &Space) -> bool {
-        let record = &self.records[local];
-        let is_front =
-            record.words == space.words[..SHORT_WORDS] && record.len == space.len && record.jenjang == space.jenjang;
-        is_front
-            && (usize::from(space.len) <= SHORT_BYTES || self.long[record.long as usize] == space.words[SHORT_WORDS..])
+    fn is(&self, entry: &Entry, space: &Space) -> bool {
+        let is_front = entry.words == space.words[..SHORT_WORDS] && entry.len == space.len && entry.jenjang == space.jenjang;
+        is_front && (usize::from(space.len) <= SHORT_BYTES || self.rest(entry) == space.words[SHORT_WORDS..])
     }
 
-    fn space(&self, local: usize) -> Space {
-        let record = &self.records[local];
-        let mut words = [0; WORDS];
-        words[..SHORT_WORDS].copy_from_slice(&record.words);
-        if usize::from(record.len) > SHORT_BYTES {
-            words[SHORT_WORDS..].copy_from_slice(&self.long[record.long as usize]);
+    fn rest(&self, entry: &Entry) -> [u64; WORDS - SHORT_WORDS] {
+        if usize::from(entry.len) <= SHORT_BYTES {
+            return Default::default();
         }
-        Space { words, len: record.len, jenjang: record.jenjang }
+        self.long.get(&entry.local).copied().unwrap_or_default()
     }
 
-    /// The number of a space, given now if it is new.
-    fn number(&mut self, seeds: &Seeds, hash: u64, space: &Space) -> usize {
-        if self.records.len() * 4 >= self.slots.len() * 3 {
+    fn space(&self, entry: &Entry) -> Space {
+        let mut words = [0; WORDS];
+        words[..SHORT_WORDS].copy_from_slice(&entry.words);
+        words[SHORT_WORDS..].copy_from_slice(&self.rest(entry));
+        Space { words, len: entry.len, jenjang: entry.jenjang }
+    }
+
+    /// The number of a space that is not empty, given now if it is new.
+    fn number(&mut self, seeds: &Seeds, hash: u64, space: &Space) -> u32 {
+        if self.places.len() * 4 >= self.entries.len() * 3 {
             self.grow(seeds);
         }
         self.find(hash, space).unwrap_or_else(|at| {
-            let local = self.records.len();
-            self.slots[at] = entry(hash, local);
-            let long = u32::try_from(self.long.len()).unwrap_or(u32::MAX);
+            let local = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
             if usize::from(space.len) > SHORT_BYTES {
-                self.long.push(std::array::from_fn(|at| space.words[SHORT_WORDS + at]));
+                self.long.insert(local, std::array::from_fn(|at| space.words[SHORT_WORDS + at]));
             }
             let words = std::array::from_fn(|at| space.words[at]);
-            self.records.push(Record { words, long, len: space.len, jenjang: space.jenjang });
+            self.entries[at] = Entry { words, local, len: space.len, jenjang: space.jenjang };
+            self.places.push(u32::try_from(at).unwrap_or(u32::MAX));
             local
         })
     }
 
     fn grow(&mut self, seeds: &Seeds) {
-        let slots = (self.slots.len() * 2).max(16);
-        self.slots.clear();
-        self.slots.resize(slots, 0);
-        for local in 0..self.records.len() {
-            let hash = seeds.hash(&self.space(local));
-            let mut at = self.home(hash);
-            while self.slots[at] != 0 {
-                at = (at + 1) & (slots - 1);
+        let count = (self.entries.len() * 2).max(16);
+        let old = std::mem::replace(&mut self.entries, vec![Entry::default(); count]);
+        for local in 0..self.places.len() {
+            let entry = old[self.places[local] as usize];
+            let mut at = self.home(seeds.hash(&self.space(&entry)));
+            while self.entries[at].len != 0 {
+                at = (at + 1) & (count - 1);
             }
-            self.slots[at] = entry(hash, local);
+            self.entries[at] = entry;
+            self.places[local] = u32::try_from(at).unwrap_or(u32::MAX);
         }
     }
-}
 
-/// The bits of a hash that stand in a slot: neither those of the partition nor most of those of the place.
-#[inline]
-fn mark(hash: u64) -> u64 {
-    hash << PARTITION_BITS >> 32
-}
-
-#[inline]
-fn entry(hash: u64, local: usize) -> u64 {
-    mark(hash) << 32 | (local as u64 + 1)
+    /// What a search looks at first.
+    #[inline]
+    fn first(&self, hash: u64) -> u64 {
+        self.entries.get(self.home(hash)).map_or(0, |entry| entry.words[0])
+    }
 }
 
 /// Groups while people come in, from several threads.
@@ -252,13 +251,14 @@ impl Gathering {
         for rows in order.chunk_by(|&one, &other| partition_of(hashes[one as usize]) == partition_of(hashes[other as usize])) {
             let number = partition_of(hashes[rows[0] as usize]);
             let mut partition = self.partitions[number].lock().unwrap_or_else(PoisonError::into_inner);
-            partition.touch(rows.iter().map(|&row| hashes[row as usize]));
+            // One search waits for memory where many together wait once.
+            black_box(rows.iter().fold(0, |sum, &row| sum ^ partition.first(hashes[row as usize])));
             for &row in rows {
                 let row = row as usize;
                 let local = partition.number(&self.seeds, hashes[row], &spaces[row]);
                 groups[row] = Group::of(number, local).ok_or_else(|| TableError::Argument {
                     problem: "people have more different names than one call can hold",
-                    value: (local * PARTITIONS).to_string(),
+                    value: (local as usize * PARTITIONS).to_string(),
                 })?;
             }
         }
@@ -269,19 +269,6 @@ impl Gathering {
     pub(crate) fn finish(self) -> Groups {
         let partitions = self.partitions.into_iter().map(|one| one.into_inner().unwrap_or_else(PoisonError::into_inner));
         Groups { partitions: partitions.collect(), seeds: self.seeds }
-    }
-}
-
-impl Partition {
-    /// Bring the places where searches start into the cache. One search waits for memory where many together wait once.
-    fn touch(&self, hashes: impl Iterator<Item = u64> + Clone) {
-        if self.slots.is_empty() {
-            return;
-        }
-        let first = |hash| self.slots[self.home(hash)];
-        black_box(hashes.clone().fold(0, |sum, hash| sum ^ first(hash)));
-        let front = |slot: u64| self.records.get((slot as u32).wrapping_sub(1) as usize).map_or(0, |record| record.words[0]);
-        black_box(hashes.fold(0, |sum, hash| sum ^ front(first(hash))));
     }
 }
 
@@ -318,11 +305,12 @@ impl Groups {
             for (hash, space) in hashes.iter_mut().zip(spaces) {
                 *hash = self.seeds.hash(space);
             }
-            self.touch(hashes);
+            // One search waits for memory where many together wait once.
+            black_box(hashes.iter().fold(0, |sum, &hash| sum ^ self.partitions[partition_of(hash)].first(hash)));
             for ((at, &hash), space) in (start..).zip(&*hashes).zip(spaces) {
                 let number = partition_of(hash);
                 let partition = &self.partitions[number];
-                if partition.slots.is_empty() {
+                if partition.entries.is_empty() || space.len == 0 {
                     continue;
                 }
                 if let Some(group) = partition.find(hash, space).ok().and_then(|local| Group::of(number, local)) {
@@ -332,30 +320,26 @@ impl Groups {
         }
     }
 
-    /// As [`Partition::touch`], over all partitions.
-    fn touch(&self, hashes: &[u64]) {
-        let first = |hash: u64| {
-            let partition = &self.partitions[partition_of(hash)];
-            partition.slots.get(partition.home(hash)).copied().unwrap_or(0)
+    /// Bring the bases of groups into the cache: one after the other would each wait for memory.
+    pub(crate) fn touch(&self, groups: impl Iterator<Item = Group>) {
+        let word = |group: Group| {
+            let partition = &self.partitions[group.partition()];
+            partition.entries[partition.places[group.local() as usize] as usize].words[0]
         };
-        black_box(hashes.iter().fold(0, |sum, &hash| sum ^ first(hash)));
-        let front = |hash: u64| {
-            let local = (first(hash) as u32).wrapping_sub(1) as usize;
-            self.partitions[partition_of(hash)].records.get(local).map_or(0, |record| record.words[0])
-        };
-        black_box(hashes.iter().fold(0, |sum, &hash| sum ^ front(hash)));
+        black_box(groups.fold(0, |sum, group| sum ^ word(group)));
     }
 
     /// Hand a group's base to `take`.
     pub(crate) fn base<T>(&self, group: Group, take: impl FnOnce(&str) -> T) -> T {
         let mut bytes = [0; 8 * WORDS];
-        let space = self.partitions[group.partition()].space(group.local() as usize);
-        take(space.text(&mut bytes))
+        let partition = &self.partitions[group.partition()];
+        let entry = &partition.entries[partition.places[group.local() as usize] as usize];
+        take(partition.space(entry).text(&mut bytes))
     }
 }
 
 /// Searches that wait for memory together.
-const SEARCHES: usize = 64;
+pub(crate) const SEARCHES: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -24,9 +24,9 @@ from belajarid_recon.directory.google import GoogleDirectory
 from belajarid_recon.directory.snapshot import (
     SnapshotFacts,
     SnapshotRequest,
+    address_files,
     adopt_snapshot,
     orgunits,
-    read_addresses,
     read_facts,
     take_snapshots,
 )
@@ -46,7 +46,7 @@ from belajarid_recon.sources.extract import Extract, open_extract
 from belajarid_recon.state.atomic import write_atomically
 from belajarid_recon.state.folders import RunFolder, RunStatus, latest_run, list_runs, new_run, open_run, unfinished_run
 from belajarid_recon.state.keyprints import check_keys
-from belajarid_recon.state.ledger import read_ledger
+from belajarid_recon.state.ledger import ledger_digest, ledger_files
 from belajarid_recon.state.lifecycle import suspended_by_us
 from belajarid_recon.state.lock import StateLock
 
@@ -423,7 +423,7 @@ def _snapshot(
 def _plan(settings: Settings, run: RunFolder, snapshot: Path, loop: PartLoop) -> Plan:
     """Compare a run's desired accounts with a snapshot and make a plan of the differences."""
     made_from = _made_from(run)
-    ledger = read_ledger(settings.state)
+    ledger = ledger_files(settings.state)
     sealed = read_facts(snapshot)
     if sealed.parts != loop.parts:
         raise PlanError(
@@ -444,7 +444,7 @@ def _plan(settings: Settings, run: RunFolder, snapshot: Path, loop: PartLoop) ->
         customer_ids={tenant.value: account.customer_id for tenant, account in sorted(settings.tenants.items())},
         date=made_from["date"],
         regulation=made_from["regulation"],
-        addresses=pl.concat([read_addresses(snapshot), ledger]),
+        addresses=[*address_files(snapshot), *ledger],
         orgunits=units,
         kabkota_names=made_from["kabkota_names"],
         guards=settings.guards,
@@ -456,7 +456,7 @@ def _plan(settings: Settings, run: RunFolder, snapshot: Path, loop: PartLoop) ->
         "extract": made_from["extract"],
         "regulation": made_from["regulation_digest"],
         "snapshot": sealed.digest,
-        "ledger": frame_digest(ledger),
+        "ledger": ledger_digest(ledger),
         "suspended_by_us": frame_digest(ours),
         "guards": settings.guards.model_dump(),
         "key_prints": prints,

@@ -466,6 +466,22 @@ def read_addresses(folder: Path) -> pl.DataFrame:
     )
 
 
+def address_files(folder: Path) -> list[Path]:
+    """The files that `read_addresses` reads, each checked against its seal: for readers that cannot hold them.
+
+    Raises InputError when a file is missing or damaged.
+    """
+    facts = read_facts(folder)
+    names = [name for tenant in sorted(facts.tenants) if (name := _addresses_name(tenant)) in facts.files]
+    for name in names:
+        try:
+            with (folder / name).open("rb") as file:
+                _check_seal(folder / name, hashlib.file_digest(file, "sha256").hexdigest(), facts.files[name])
+        except OSError as error:
+            raise _missing(folder / name) from error
+    return [folder / name for name in names]
+
+
 def orgunits(folder: Path, tenant: str) -> set[str]:
     """Paths of a tenant's organisational units below the root."""
     return set(read_facts(folder).tenants[tenant]["orgunits"])
@@ -479,10 +495,18 @@ def _read_sealed(folder: Path, name: str, schema: pl.Schema) -> pl.DataFrame:
     try:
         content = (folder / name).read_bytes()
     except OSError as error:
-        raise InputError(f"a file of the snapshot is missing: {folder / name}", hint="take it again") from error
-    if hashlib.sha256(content).hexdigest() != sealed["sha256"]:
-        raise InputError(f"a file of the snapshot is damaged: {folder / name}", hint="take it again")
+        raise _missing(folder / name) from error
+    _check_seal(folder / name, hashlib.sha256(content).hexdigest(), sealed)
     return _typed(pl.read_parquet(io.BytesIO(content)), schema)
+
+
+def _check_seal(path: Path, digest: str, sealed: Mapping[str, Any]) -> None:
+    if digest != sealed["sha256"]:
+        raise InputError(f"a file of the snapshot is damaged: {path}", hint="take it again")
+
+
+def _missing(path: Path) -> InputError:
+    return InputError(f"a file of the snapshot is missing: {path}", hint="take it again")
 
 
 def _typed(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:

@@ -4,6 +4,7 @@
 
 mod account_keys;
 mod allocate_user_ids;
+mod candidate_digits;
 mod candidate_user_id;
 mod columns;
 mod diff;
@@ -13,6 +14,7 @@ mod markers;
 mod parse_uuids;
 mod plain_names;
 mod row_digests;
+mod rows;
 mod seal;
 mod sha512_crypt;
 mod shuffle;
@@ -27,8 +29,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("__build__", if cfg!(debug_assertions) { "debug" } else { "release" })?;
     module.add("TableError", module.py().get_type::<errors::PyTableError>())?;
+    module.add_class::<allocate_user_ids::UserIds>()?;
     module.add_function(wrap_pyfunction!(account_keys::account_keys, module)?)?;
     module.add_function(wrap_pyfunction!(allocate_user_ids::allocate_user_ids, module)?)?;
+    module.add_function(wrap_pyfunction!(candidate_digits::candidate_digits, module)?)?;
     module.add_function(wrap_pyfunction!(candidate_user_id::candidate_user_id, module)?)?;
     module.add_class::<diff::Diff>()?;
     module.add_function(wrap_pyfunction!(diff::diff, module)?)?;

@@ -4,16 +4,20 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
 
 use crate::TableError;
+use crate::threads::in_turn;
 
 /// Most rows of a row group: 128 k, so that a reader holds little at a time.
 pub(crate) const ROW_GROUP_ROWS: usize = 131_072;
@@ -97,11 +101,47 @@ impl PartFile {
         Ok(())
     }
 
+    /// Write the file as row groups, instead of [`write`](Self::write) and [`finish`](Self::finish): `wave` says which come next, until it
+    /// says none, and `rows` makes each. Threads make and encode those of a wave side by side. Returns the count of rows.
+    pub(crate) fn write_groups<G: Send>(
+        &mut self,
+        threads: usize,
+        mut wave: impl FnMut() -> Result<Vec<G>, TableError>,
+        rows: impl Fn(G) -> Result<RecordBatch, TableError> + Sync,
+    ) -> Result<usize, TableError> {
+        let Some(writer) = self.writer.take() else { return Ok(self.rows) };
+        let draft = &self.draft;
+        let unwritable = |error: ParquetError| unwritable(draft, &error);
+        let (mut writer, factory) = writer.into_serialized_writer().map_err(unwritable)?;
+        let mut first = 0;
+        loop {
+            let groups = wave()?;
+            if groups.is_empty() {
+                break;
+            }
+            let count = groups.len();
+            let encode = |at, group| encoded(&factory, first + at, &rows(group)?).map_err(unwritable);
+            for (chunks, rows) in in_turn(groups, threads, &AtomicBool::new(false), encode)? {
+                let mut group = writer.next_row_group().map_err(unwritable)?;
+                for chunk in chunks {
+                    chunk.append_to_row_group(&mut group).map_err(unwritable)?;
+                }
+                group.close().map_err(unwritable)?;
+                self.rows += rows;
+            }
+            first += count;
+        }
+        let file = writer.into_inner().map_err(unwritable)?;
+        synced(&file, draft)?;
+        self.finished = Some(file);
+        Ok(self.rows)
+    }
+
     /// Write what is left and wait until the disk has all of it; the name is still the draft's. Returns the count of rows.
     pub(crate) fn finish(&mut self) -> Result<usize, TableError> {
         if let Some(writer) = self.writer.take() {
             let file = writer.into_inner().map_err(|error| unwritable(&self.draft, &error))?;
-            file.sync_data().map_err(|error| unwritable(&self.draft, &error))?;
+            synced(&file, &self.draft)?;
             self.finished = Some(file);
         }
         Ok(self.rows)
@@ -139,6 +179,27 @@ fn private_file(place: &Path) -> std::io::Result<(File, bool)> {
             Ok((file, false))
         }
     }
+}
+
+fn synced(file: &File, draft: &Path) -> Result<(), TableError> {
+    file.sync_data().map_err(|error| unwritable(draft, &error))
+}
+
+/// The column chunks of a row group, and how many rows they have.
+fn encoded(
+    factory: &ArrowRowGroupWriterFactory,
+    group: usize,
+    rows: &RecordBatch,
+) -> Result<(Vec<ArrowColumnChunk>, usize), ParquetError> {
+    let mut writers = factory.create_column_writers(group)?.into_iter();
+    let mut chunks = Vec::with_capacity(rows.num_columns());
+    for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
+        for (leaf, mut writer) in compute_leaves(field, column)?.into_iter().zip(&mut writers) {
+            writer.write(&leaf)?;
+            chunks.push(writer.close()?);
+        }
+    }
+    Ok((chunks, rows.num_rows()))
 }
 
 /// A name in the same folder that no reader of `*.parquet` takes for a table.

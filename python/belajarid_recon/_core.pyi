@@ -217,7 +217,7 @@ def diff(
       Keys are in the order of their bytes, integers in that of numbers.
     - `differs`: names of the attributes that differ, in the order asked; none unless changed.
     - `before`, `after`: structs of the attributes, from directory and source. Of a changed row only what differs, the rest null; of an
-      added or removed row all of its side and null on the other; null for duplicates. Strings leave as LargeUtf8, bytes as LargeBinary,
+      added or removed row all of its side and null on the other; null for duplicates. Absent when no attributes are asked. Strings leave as LargeUtf8, bytes as LargeBinary,
       integers as Int64, everything else as it is.
     - `count` (UInt64): how often a duplicate key stands on its side; 1 otherwise.
 

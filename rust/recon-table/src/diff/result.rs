@@ -289,15 +289,18 @@ impl<'a> Contents<'a> {
 
 impl Telling {
     fn schema(&self) -> SchemaRef {
-        let values = DataType::Struct(self.fields());
-        Arc::new(Schema::new(vec![
+        let mut fields = vec![
             Field::new("kind", DataType::Utf8, false),
             Field::new("key", self.key.layout(), false),
             Field::new("differs", DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))), false),
-            Field::new("before", values.clone(), true),
-            Field::new("after", values, true),
-            Field::new("count", DataType::UInt64, false),
-        ]))
+        ];
+        // Without attributes there are no values to show, and Parquet has no structs without fields.
+        if !self.names.is_empty() {
+            let values = DataType::Struct(self.fields());
+            fields.extend([Field::new("before", values.clone(), true), Field::new("after", values, true)]);
+        }
+        fields.push(Field::new("count", DataType::UInt64, false));
+        Arc::new(Schema::new(fields))
     }
 
     fn fields(&self) -> Fields {
@@ -312,14 +315,15 @@ impl Telling {
         let mut lines = self.lines(&records, &before, &after);
         let all = lines.len();
         lines.retain(|(_, line)| line.kind != Kind::Changed || line.mask != 0);
-        let columns: Vec<ArrayRef> = vec![
+        let mut columns: Vec<ArrayRef> = vec![
             Arc::new(lines.iter().map(|(_, line)| Some(line.kind.name())).collect::<StringArray>()),
             self.key.array(&lines.iter().map(|(_, line)| line.key).collect::<Vec<_>>())?,
             self.differs(&lines),
-            self.side(&lines, &before)?,
-            self.side(&lines, &after)?,
-            Arc::new(UInt64Array::from_iter_values(lines.iter().map(|(_, line)| line.count))),
         ];
+        if !self.names.is_empty() {
+            columns.extend([self.side(&lines, &before)?, self.side(&lines, &after)?]);
+        }
+        columns.push(Arc::new(UInt64Array::from_iter_values(lines.iter().map(|(_, line)| line.count))));
         let equal = (all - lines.len()) as u64;
         Ok((RecordBatch::try_new(Arc::clone(schema), columns)?, equal))
     }
@@ -384,9 +388,6 @@ impl Telling {
         let shown = |kind: Kind| !matches!(kind, Kind::DuplicateSource | Kind::DuplicateDirectory);
         let present = lines.iter().map(|(place, line)| shown(line.kind) && values.offsets[*place].is_some());
         let present = present.collect::<NullBuffer>();
-        if built.is_empty() {
-            return Ok(Arc::new(StructArray::new_empty_fields(lines.len(), Some(present))));
-        }
         let columns = built.into_iter().map(Building::finish).collect::<Result<Vec<_>, _>>()?;
         Ok(Arc::new(StructArray::try_new(self.fields(), columns, Some(present))?))
     }

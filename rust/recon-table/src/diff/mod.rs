@@ -180,8 +180,8 @@ impl Job {
         control.begin("open", 0);
         let stream_bytes = order.memory_limit / 16;
         let sides = [
-            Input::open("source", source, &wanted, &order.folder, stream_bytes)?,
-            Input::open("directory", directory, &wanted, &order.folder, stream_bytes)?,
+            Input::open("source", source, &wanted, (&order.folder, stream_bytes), control)?,
+            Input::open("directory", directory, &wanted, (&order.folder, stream_bytes), control)?,
         ];
         let form = match order.key_form {
             Some(form) => form,

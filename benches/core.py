@@ -20,7 +20,7 @@ from typing import Any
 
 import polars as pl
 
-from belajarid_recon import _core
+from belajarid_recon import _core, allocate_user_ids
 
 ATTRIBUTES = ["domain", "given_name", "family_name", "ou_path", "npsn", "listed", "suspended"]
 THREADS = os.cpu_count() or 1
@@ -93,11 +93,10 @@ def main() -> None:
         sys.exit("core and polars disagree")
     core = median_seconds(lambda: by_core(desired, observed), repetitions)
     polars = median_seconds(lambda: by_polars(desired, observed), repetitions)
-    people = desired.select("account_key", name=pl.concat_str("given_name", pl.lit(" "), "family_name"))
-    taken = pl.DataFrame(schema={"jenjang_code": pl.UInt8, "user_id": pl.String, "owner": pl.Binary})
+    people = desired.select("account_key", nama=pl.concat_str("given_name", pl.lit(" "), "family_name"))
     key = bytes(range(32))
     naming = median_seconds(
-        lambda: _core.allocate_user_ids(people, taken, naming_key=key, threads=THREADS), repetitions
+        lambda: pl.DataFrame(allocate_user_ids(people, [], naming_key=key, threads=THREADS)), repetitions
     )
     hashes = 2_000
     secrets, salts = [b"123456789012345"] * hashes, ["abcdefghijklmnop"] * hashes

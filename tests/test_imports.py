@@ -27,6 +27,7 @@ ORDER = {
     "naming": 5.1,
     "plan": 6,
     "apply": 7,
+    "engines": 8,
     "partitions": 9,
     "pipeline": 9.1,
     "cli": 10,

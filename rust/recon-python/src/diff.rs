@@ -9,29 +9,13 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
 use pyo3_arrow::PyRecordBatchReader;
-use pyo3_arrow::input::AnyRecordBatch;
 use recon_core::normalise::Normalisation;
 use recon_table::TableError;
-use recon_table::diff::{Comparison, Control, DiffCounts, Findings, KeyForm, Origin};
+use recon_table::diff::{Comparison, Control, DiffCounts, Findings, KeyForm};
 
 use crate::errors::PyTableError;
 use crate::interruptible;
-
-/// One side as callers give it.
-#[derive(FromPyObject)]
-pub(crate) enum Given {
-    Files(Vec<String>),
-    Table(AnyRecordBatch),
-}
-
-impl Given {
-    fn origin(self) -> PyResult<Origin> {
-        Ok(match self {
-            Self::Files(files) => Origin::Files(files),
-            Self::Table(table) => Origin::Stream(table.into_reader()?),
-        })
-    }
-}
+use crate::rows::RowsArgument;
 
 /// The result: counts, and the findings where they were not written to a file.
 #[pyclass(frozen, module = "belajarid_recon._core")]
@@ -93,8 +77,8 @@ impl Diff {
 ))]
 pub(crate) fn diff(
     py: Python<'_>,
-    source: Given,
-    directory: Given,
+    source: RowsArgument,
+    directory: RowsArgument,
     key: String,
     attributes: Vec<String>,
     key_form: &str,
@@ -120,7 +104,7 @@ pub(crate) fn diff(
         folder: temporary_folder,
         allow_disjoint,
     };
-    let (source, directory) = (source.origin()?, directory.origin()?);
+    let (source, directory) = (source.rows()?, directory.rows()?);
     let control = Arc::new(Control::default());
     let work = || -> Result<Diff, TableError> {
         let findings = recon_table::diff::diff(source, directory, order, &control)?;

@@ -30,13 +30,12 @@ use self::keys::{AnyKeys, FixedKeys, KeyReading, Layout, Parts};
 use self::read::Digester;
 use self::result::{KeyTelling, Telling};
 use self::store::{Budget, Store};
-use crate::TableError;
 use crate::attribute::AttributeKind;
 use crate::bytes_column::{is_binary, is_text};
 use crate::threads::checked_threads;
+use crate::{Rows, TableError};
 
 pub use self::control::Control;
-pub use self::input::Origin;
 pub use self::keys::KeyForm;
 pub use self::result::Findings;
 
@@ -159,12 +158,7 @@ struct Job {
 /// # Errors
 /// When a column is missing, of a type that is not compared or of different types on the two sides; when a key is null or not of
 /// its form; when a file is damaged; when a temporary file cannot be written; when `control` says to stop.
-pub fn diff(
-    source: Origin,
-    directory: Origin,
-    order: Comparison,
-    control: &Arc<Control>,
-) -> Result<Findings, TableError> {
+pub fn diff(source: Rows, directory: Rows, order: Comparison, control: &Arc<Control>) -> Result<Findings, TableError> {
     let job = Job::of(source, directory, order, control)?;
     match job.form {
         KeyForm::Uuid => job.run::<FixedKeys<16>>(),
@@ -174,7 +168,7 @@ pub fn diff(
 }
 
 impl Job {
-    fn of(source: Origin, directory: Origin, order: Comparison, control: &Arc<Control>) -> Result<Self, TableError> {
+    fn of(source: Rows, directory: Rows, order: Comparison, control: &Arc<Control>) -> Result<Self, TableError> {
         check(&order)?;
         let wanted = std::iter::once(&order.key).chain(&order.attributes).map(String::as_str).collect::<Vec<_>>();
         control.begin("open", 0);

@@ -77,11 +77,7 @@ impl Input {
             Rows::Files(paths) => Kept::Files(
                 paths.into_iter().map(|path| InputFile::open(path, columns)).collect::<Result<Vec<_>, _>>()?,
             ),
-<<<<<<< HEAD
-            Origin::Stream(stream) => kept_stream(name, stream, columns, (folder, stream_bytes_max), control)?,
-=======
-            Rows::Stream(stream) => kept_stream(name, stream, columns, (folder, stream_bytes_max))?,
->>>>>>> main
+            Rows::Stream(stream) => kept_stream(name, stream, columns, (folder, stream_bytes_max), control)?,
         };
         if matches!(&kept, Kept::Files(files) if files.is_empty()) {
             return Err(TableError::Argument { problem: "a side must have at least one file", value: name.to_owned() });

@@ -196,7 +196,7 @@ class Diff:
         ...
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """The lines, in batches of 16,384. Raises TableError when they were taken before or are in a file."""
+        """The lines, in batches of 65,536. Raises TableError when they were taken before or are in a file."""
         ...
 
 def diff(

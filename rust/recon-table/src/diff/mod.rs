@@ -244,7 +244,13 @@ impl Job {
             kept,
             values,
         };
-        Ok(Findings::new(telling, matched.segments, self.threads, &self.control, matched.counts))
+        Ok(Findings::new(
+            telling,
+            matched.segments,
+            (self.threads, self.budget_bytes / 4),
+            &self.control,
+            matched.counts,
+        ))
     }
 
     /// Everything of both sides would be told: before that is gathered, the caller is asked whether it can be meant.

@@ -32,6 +32,8 @@ pub struct Findings {
     pub(super) telling: Arc<Telling>,
     pub(super) segments: VecDeque<Segment>,
     pub(super) threads: usize,
+    /// Bytes of findings and values that threads may work at once.
+    told_bytes_max: usize,
     pub(super) control: Arc<Control>,
     /// Rows told but not yet handed out.
     waiting: Vec<RecordBatch>,
@@ -119,7 +121,7 @@ impl Findings {
     pub(super) fn new(
         telling: Telling,
         segments: Vec<Segment>,
-        threads: usize,
+        (threads, told_bytes_max): (usize, usize),
         control: &Arc<Control>,
         counts: DiffCounts,
     ) -> Self {
@@ -129,6 +131,7 @@ impl Findings {
             telling: Arc::new(telling),
             segments: segments.into(),
             threads,
+            told_bytes_max,
             control: Arc::clone(control),
             waiting: Vec::new(),
             counts: Arc::new(Mutex::new(counts)),
@@ -153,11 +156,12 @@ impl Findings {
     /// When the file cannot be written; nothing is left then.
     pub fn write(mut self, place: PathBuf) -> Result<DiffCounts, TableError> {
         let mut file = PartFile::create_private(place, &self.schema, &["key"], usize::MAX)?;
-        let threads = self.threads;
+        let (threads, bytes_max) = (self.threads, self.told_bytes_max);
         let wave = || {
-            let mut wave = Vec::with_capacity(threads);
-            while wave.len() < threads {
+            let (mut wave, mut bytes) = (Vec::with_capacity(threads), 0);
+            while wave.len() < threads && bytes < bytes_max {
                 let Some(batch) = self.next_batch()? else { break };
+                bytes += batch.get_array_memory_size();
                 wave.push(batch);
             }
             Ok(wave)
@@ -190,14 +194,25 @@ impl Findings {
         Ok(all.slice(0, BATCH_ROWS.min(all.num_rows())))
     }
 
-    /// Make rows of the next segments, until there are enough for a batch.
-    fn tell_more(&mut self) -> Result<(), TableError> {
-        let (mut taken, mut findings) = (Vec::new(), 0);
+    /// The next segments: as many as threads and enough for a batch, while they fit into memory.
+    fn next_segments(&mut self) -> Vec<Mutex<Option<Segment>>> {
+        let (mut taken, mut findings, mut bytes) = (Vec::new(), 0, 0);
         while taken.len() < self.threads || findings < BATCH_ROWS {
             let Some(segment) = self.segments.pop_front() else { break };
+            bytes += self.telling.stored_bytes(&segment);
+            if bytes > self.told_bytes_max && !taken.is_empty() {
+                self.segments.push_front(segment);
+                break;
+            }
             findings += segment.findings as usize;
             taken.push(Mutex::new(Some(segment)));
         }
+        taken
+    }
+
+    /// Make rows of the next segments.
+    fn tell_more(&mut self) -> Result<(), TableError> {
+        let taken = self.next_segments();
         let made = taken.iter().map(|_| Mutex::new(None)).collect::<Vec<_>>();
         each_unit(taken.len(), self.threads, |next| {
             while let Some(at) = next() {
@@ -261,7 +276,7 @@ impl Values {
             let four = |start: usize| u32::from_le_bytes(records[start..].first_chunk().copied().unwrap_or_default());
             // A segment's values are far below 4 GiB, but nothing says so before they are read.
             let offset = u32::try_from(at + 8).map_err(|_| TableError::Argument {
-                problem: "the values of 65,536 findings must be below 4 GiB",
+                problem: "the values of 16,384 findings must be below 4 GiB",
                 value: records.len().to_string(),
             })?;
             offsets[four(at) as usize] = Some(offset);
@@ -309,6 +324,12 @@ impl Telling {
 
     fn fields(&self) -> Fields {
         self.names.iter().zip(&self.kinds).map(|(name, kind)| Field::new(name, kind.layout(), true)).collect()
+    }
+
+    /// Bytes of a segment's findings and values.
+    fn stored_bytes(&self, segment: &Segment) -> usize {
+        let values = |side| self.values.as_ref().map_or(0, |store| store.len(slot(segment.number as usize, side)));
+        segment.records.len() + values(0) + values(1)
     }
 
     /// A segment's rows, and how many pairs turned out equal and are not among them.

@@ -14,8 +14,8 @@ use super::{DiffCounts, Job};
 use crate::TableError;
 use crate::threads::each_unit;
 
-/// Most findings of a segment: what is told at once.
-pub(super) const SEGMENT_FINDINGS: u32 = 65_536;
+/// Most findings of a segment: what one thread makes lines of at once.
+pub(super) const SEGMENT_FINDINGS: u32 = 16_384;
 /// How often a part that is too large is cut again.
 const CUTS_MAX: usize = 24;
 /// Parts that one of these is cut into.

@@ -168,7 +168,8 @@ class DesiredWork:
         part_file(self.folder, part, "desired").parent.mkdir(parents=True, exist_ok=True)
         write_evidence(records.evidence, part_file(self.folder, part, "evidence"))
         desired = desired_accounts(records.people, records.duties, self.rules)
-        desired.write_parquet(part_file(self.folder, part, "desired"), compression="lz4", statistics=False)
+        # Read once or twice, soon: packing it would cost more than it saves.
+        desired.write_parquet(part_file(self.folder, part, "desired"), compression="uncompressed", statistics=False)
         told = verdicts(person_verdicts(records.people, records.duties, desired), records.counts)
         return PartRecords(records.counts, records.quarantine, told)
 

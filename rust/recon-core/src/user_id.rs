@@ -52,16 +52,17 @@ fn push_joined(to: &mut String, name: &[u8]) {
         return to.push_str(NAMELESS);
     };
     let (_, from_first) = name.split_at(start);
-    let (first, others) = from_first.split_at(from_first.iter().position(parts_words).unwrap_or(from_first.len()));
+    let (first, others) =
+        from_first.split_at(from_first.iter().position(|&letter| parts_words(letter)).unwrap_or(from_first.len()));
     push_letters(to, first);
     let Some(end) = others.iter().rposition(u8::is_ascii_alphabetic) else { return };
     let (others, _) = others.split_at(end + 1);
-    let (_, last) = others.split_at(others.iter().rposition(parts_words).map_or(0, |at| at + 1));
+    let (_, last) = others.split_at(others.iter().rposition(|&letter| parts_words(letter)).map_or(0, |at| at + 1));
     to.push('.');
     push_letters(to, last);
 }
 
-fn parts_words(letter: &u8) -> bool {
+fn parts_words(letter: u8) -> bool {
     matches!(letter, b'\t'..=b'\r' | b' ' | b'-' | b'.' | b',' | b'/')
 }
 
@@ -253,23 +254,28 @@ mod tests {
     #[test]
     fn user_ids_split_into_base_and_digits() {
         let digits = Digits::of(&naming_key(), &account_key(7), 0).unwrap();
-        assert_eq!(
-            Digits::split(digits.after("budi.santoso").as_bytes()),
-            Some((b"budi.santoso".as_slice(), digits))
-        );
+        assert_eq!(Digits::split(digits.after("budi.santoso").as_bytes()), Some((b"budi.santoso".as_slice(), digits)));
         for other in ["budi.santoso", "budi123", "budi1234567", "", "\u{e9}"] {
             assert_eq!(Digits::split(other.as_bytes()), None, "{other}");
         }
-        assert_eq!(Digits::split(b"0012").map(|(base, digits)| (base.len(), digits.after(""))), Some((0, "0012".into())));
+        assert_eq!(
+            Digits::split(b"0012").map(|(base, digits)| (base.len(), digits.after(""))),
+            Some((0, "0012".into()))
+        );
         assert_ne!(Digits::split(b"budi00012"), Digits::split(b"budi000012"));
     }
 
     /// Digits of all widths have codes of their own, next to each other from zero, and are read back from them.
     #[test]
     fn codes_are_dense() {
-        for (text, code) in
-            [("0000", 0), ("9999", 9_999), ("00000", 10_000), ("99999", 109_999), ("000000", 110_000), ("999999", 1_109_999)]
-        {
+        for (text, code) in [
+            ("0000", 0),
+            ("9999", 9_999),
+            ("00000", 10_000),
+            ("99999", 109_999),
+            ("000000", 110_000),
+            ("999999", 1_109_999),
+        ] {
             let (_, digits) = Digits::split(text.as_bytes()).unwrap();
             assert_eq!(digits.code(), code);
             assert_eq!(Digits::of_code(code).unwrap().after(""), text);

@@ -68,7 +68,11 @@ impl Feed {
     ) -> Result<Vec<S>, TableError> {
         let failed = AtomicBool::new(false);
         let go_on = || {
-            if cancel.load(Ordering::Relaxed) { Err(TableError::Cancelled) } else { Ok(!failed.load(Ordering::Relaxed)) }
+            if cancel.load(Ordering::Relaxed) {
+                Err(TableError::Cancelled)
+            } else {
+                Ok(!failed.load(Ordering::Relaxed))
+            }
         };
         let units = match &self.from {
             From::Files(source) => source.units(),

@@ -7,6 +7,7 @@ mod compare;
 mod cut;
 mod error;
 mod feed;
+mod huge;
 pub mod identifiers;
 mod part_file;
 mod seal;

@@ -32,7 +32,6 @@ impl<T> Chunks<T> {
     pub(crate) fn len(&self) -> usize {
         self.chunks.iter().map(Vec::len).sum()
     }
-
 }
 
 impl<T> IntoIterator for Chunks<T> {

@@ -17,7 +17,12 @@ pub(crate) struct Kept {
 
 impl Kept {
     /// Read account keys and user IDs.
-    pub(crate) fn read(rows: Rows, columns: [&str; 2], threads: usize, cancel: &AtomicBool) -> Result<Self, TableError> {
+    pub(crate) fn read(
+        rows: Rows,
+        columns: [&str; 2],
+        threads: usize,
+        cancel: &AtomicBool,
+    ) -> Result<Self, TableError> {
         let feed = Feed::open("kept", rows, &columns)?;
         let lanes = feed.drain(threads, cancel, Vec::new, |kept, batch| add(kept, batch, columns))?;
         let mut rows = lanes.concat();

@@ -50,13 +50,19 @@ pub(crate) struct TakenColumns<'a> {
 pub(crate) struct Taken {
     lanes: Vec<Lane>,
     /// Slots that block everybody but one person, in order.
-    owned: Vec<(usize, Slot, Seat)>,
+    owned: Vec<Owned>,
 }
+
+/// The slots of a partition that block everybody, as each thread found them.
+pub(crate) type Blocked = Vec<Chunks<Slot>>;
+
+/// A slot of a partition that blocks everybody but one person.
+pub(crate) type Owned = (usize, Slot, Seat);
 
 /// What one thread found.
 struct Lane {
     slots: Vec<Chunks<Slot>>,
-    owned: Vec<(usize, Slot, Seat)>,
+    owned: Vec<Owned>,
     spaces: Vec<Space>,
     rows: Vec<(u32, u32)>,
 }
@@ -79,7 +85,11 @@ impl Lane {
     }
 
     /// Find the groups of what was noted; `seat` tells who owns a row and is among its group.
-    fn search(&mut self, people: &People, seat: impl Fn(u32, Group) -> Result<Option<Seat>, TableError>) -> Result<(), TableError> {
+    fn search(
+        &mut self,
+        people: &People,
+        seat: impl Fn(u32, Group) -> Result<Option<Seat>, TableError>,
+    ) -> Result<(), TableError> {
         let Self { slots, owned, spaces, rows } = self;
         let mut result = Ok(());
         people.groups.find_all(spaces, |at, group| {
@@ -109,9 +119,8 @@ impl Taken {
         let wanted = [columns.jenjang, columns.user_id].into_iter().chain(columns.owner).collect::<Vec<_>>();
         let feed = Feed::open("taken", rows, &wanted)?;
         let owners = Owners { people, filter: OnceLock::new() };
-        let mut lanes = feed.drain(reading.threads, reading.cancel, Lane::new, |lane, batch| {
-            add(lane, batch, columns, &owners)
-        })?;
+        let mut lanes =
+            feed.drain(reading.threads, reading.cancel, Lane::new, |lane, batch| add(lane, batch, columns, &owners))?;
         let mut lane = Lane::new();
         for (jenjang, user_id) in kept.iter() {
             lane.note(0, jenjang, user_id);
@@ -125,7 +134,7 @@ impl Taken {
     }
 
     /// By partition: the slots that block everybody, and those that block everybody but one.
-    pub(crate) fn into_partitions(self) -> (Vec<Vec<Chunks<Slot>>>, Vec<(usize, Slot, Seat)>) {
+    pub(crate) fn into_partitions(self) -> (Vec<Blocked>, Vec<Owned>) {
         let mut lanes = self.lanes.into_iter().map(|lane| lane.slots.into_iter()).collect::<Vec<_>>();
         let parts = (0..PARTITIONS).map(|_| lanes.iter_mut().filter_map(Iterator::next).collect());
         (parts.collect(), self.owned)

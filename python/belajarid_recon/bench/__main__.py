@@ -14,7 +14,7 @@ from rich.console import Console
 
 from belajarid_recon import _core
 from belajarid_recon.bench.data import ATTRIBUTES, KEY, SHARES, Pair, Truth, make_pair
-from belajarid_recon.bench.peers import ENGINES
+from belajarid_recon.bench.peers import DEFAULT, ENGINES
 from belajarid_recon.bench.report import as_document, is_right, table
 from belajarid_recon.bench.run import Inputs, Result, Rounds, compare_engines, is_installed
 from belajarid_recon.errors import ExitStatus, ReconError, SettingsError
@@ -30,7 +30,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m belajarid_recon.bench", description=__doc__)
     parser.add_argument("--keys", default="1000000", help="keys on each side; several sizes with commas")
     parser.add_argument("--layouts", default="text,sealed", help="text, sealed or both")
-    parser.add_argument("--engines", default="", help=f"of {', '.join(ENGINES)}; all that are installed if absent")
+    parser.add_argument(
+        "--engines", default="", help=f"of {', '.join(ENGINES)}; of the first four those that are installed if absent"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
@@ -58,7 +60,7 @@ def _main(chosen: argparse.Namespace) -> int:
         )
     sizes = [int(size) for size in chosen.keys.split(",")]
     pairs = [Pair(keys, chosen.seed, layout) for keys in sizes for layout in chosen.layouts.split(",")]
-    engines = tuple(chosen.engines.split(",")) if chosen.engines else tuple(filter(is_installed, ENGINES))
+    engines = tuple(chosen.engines.split(",")) if chosen.engines else tuple(filter(is_installed, DEFAULT))
     documents, right = [], True
     with tempfile.TemporaryDirectory(prefix="belajarid-recon-bench-", dir=chosen.folder) as folder:
         _check_disk(Path(folder), max(sizes))

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
+from operator import xor
 
 import polars as pl
 
 from belajarid_recon.bench.job import Job
 
+_DIRECTORY = 1 << 32
+"""A row of the directory in the count of a key's rows; one of the source is 1."""
+
 
 def by_groups(job: Job) -> None:
     """Group the keys of both files with a hash of each row; read again the rows of the keys that are not one pair of equal rows."""
-    both = pl.concat([_prints(job.source, job, source=True), _prints(job.directory, job, source=False)])
-    grouped = both.group_by("key").agg(
-        in_source=pl.col("source").sum(),
-        in_directory=pl.len() - pl.col("source").sum(),
-        least=pl.col("print").min(),
-        most=pl.col("print").max(),
-    )
-    single = (pl.col("in_source") == 1) & (pl.col("in_directory") == 1)
+    # Hashes of the directory count negative, so that two sums say all there is to know of a key.
+    both = [
+        _prints(job.source, job).with_columns(number=pl.lit(1, dtype=pl.UInt64)),
+        _prints(job.directory, job).with_columns(-pl.col("print"), number=pl.lit(_DIRECTORY, dtype=pl.UInt64)),
+    ]
     odd = (
-        grouped.filter(~(single & (pl.col("least") == pl.col("most"))))
-        .select("key", "in_source", "in_directory")
+        pl.concat(both)
+        .group_by("key")
+        .agg(pl.col("print").sum(), pl.col("number").sum())
+        .filter((pl.col("print") != 0) | (pl.col("number") != _DIRECTORY + 1))
+        .select("key", in_source=pl.col("number") % _DIRECTORY, in_directory=pl.col("number") // _DIRECTORY)
         .collect(engine="streaming")
     )
     _write(job, odd)
@@ -30,7 +35,7 @@ def by_groups(job: Job) -> None:
 def by_join(job: Job) -> None:
     """Join the keys and row hashes of the files in full, after grouping each side's keys."""
     source, directory = (
-        _prints(files, job, source=True).group_by("key").agg(number=pl.len(), print=pl.col("print").first())
+        _prints(files, job).group_by("key").agg(number=pl.len(), print=pl.col("print").first())
         for files in (job.source, job.directory)
     )
     odd = (
@@ -48,15 +53,11 @@ def by_join(job: Job) -> None:
     _write(job, odd)
 
 
-def _prints(files: tuple[str, ...], job: Job, *, source: bool) -> pl.LazyFrame:
-    """Key, row hash and side of every row."""
+def _prints(files: tuple[str, ...], job: Job) -> pl.LazyFrame:
+    """Key and row hash (64 bits, signed) of every row."""
     hashed = [pl.col(name).hash(seed=number) for number, name in enumerate(job.attributes)]
-    print_ = hashed[0] if hashed else pl.lit(0, dtype=pl.UInt64)
-    for other in hashed[1:]:
-        print_ = print_ ^ other
-    return pl.scan_parquet(list(files)).select(
-        key=pl.col(job.key), print=print_, source=pl.lit(source, dtype=pl.Boolean)
-    )
+    both = reduce(xor, hashed) if hashed else pl.lit(0, dtype=pl.UInt64)
+    return pl.scan_parquet(list(files)).select(key=pl.col(job.key), print=both.reinterpret(signed=True))
 
 
 def _write(job: Job, odd: pl.DataFrame) -> None:

@@ -38,15 +38,17 @@ ENGINES = {
     "duckdb": Engine("by_duckdb", "groups", "duckdb", "duckdb", None),
     "duckdb-4gb": Engine("by_duckdb", "groups", "duckdb", "duckdb", 4_000_000_000),
     "polars": Engine("by_polars", "groups", "polars", "polars", None),
+    "duckdb-join": Engine("by_duckdb", "join", "duckdb", "duckdb", None),
+    "polars-join": Engine("by_polars", "join", "polars", "polars", None),
 }
-"""The forms are the fastest of those measured; the others stay for measuring again (`--form`)."""
+DEFAULT = ("recon", "duckdb", "duckdb-4gb", "polars")
+"""The peers in the fastest form of those measured; the others can be named, to measure them again."""
 
 
 def main(arguments: list[str]) -> None:
     """Do one job."""
     parser = argparse.ArgumentParser(prog="python -m belajarid_recon.bench.peers", description=__doc__)
     parser.add_argument("--engine", choices=tuple(ENGINES), required=True)
-    parser.add_argument("--form")
     chosen = parser.parse_args(arguments)
     engine = ENGINES[chosen.engine]
     job = Job.from_json(sys.stdin.buffer.read())
@@ -54,7 +56,7 @@ def main(arguments: list[str]) -> None:
     forms = importlib.import_module(f"belajarid_recon.bench.{engine.module}").FORMS
     answer: dict[str, str | int] = {"version": version(engine.package)}
     try:
-        forms[chosen.form or engine.form](job)
+        forms[engine.form](job)
     except Exception as error:  # whatever it is, the parent says it beside the other engines
         told = f": {error}" if isinstance(error, _core.TableError) else ""
         answer["failure"] = f"{type(error).__name__}{told}"

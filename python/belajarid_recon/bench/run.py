@@ -43,6 +43,13 @@ class Inputs:
         """Those of both sides."""
         return self.source + self.directory
 
+    def as_document(self) -> dict[str, Any]:
+        """For JSON: columns, and files and bytes of each side."""
+        sides = {"source": self.source, "directory": self.directory}
+        sizes = {side: sum(Path(name).stat().st_size for name in files) for side, files in sides.items()}
+        files = {side: {"files": len(names), "bytes": sizes[side]} for side, names in sides.items()}
+        return {"key": self.key, "attributes": list(self.attributes), **files}
+
 
 @dataclass(frozen=True)
 class Rounds:

@@ -56,7 +56,7 @@ def word(number: int) -> str:
 
 def by_core(desired: pl.DataFrame, observed: pl.DataFrame) -> int:
     """Number of differences the core finds."""
-    table, _ = _core.compare(
+    table = _core.diff(
         desired, observed, key="account_key", attributes=ATTRIBUTES, seed=time.time_ns(), threads=THREADS
     )
     return pl.DataFrame(table).height

@@ -9,17 +9,18 @@ Every function works without holding the interpreter. Keys are 32 bytes and neve
 `ValueError` (TableError included) means that an argument, table or file cannot be used; nothing is left behind then.
 """
 
-from collections.abc import Sequence
-from typing import Literal, Protocol, TypedDict, type_check_only
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, Protocol, TypedDict, final, type_check_only
 
 __all__ = [
+    "Diff",
     "TableError",
     "__build__",
     "__version__",
     "account_keys",
     "allocate_user_ids",
     "candidate_user_id",
-    "compare",
+    "diff",
     "markers",
     "parse_uuids",
     "row_digests",
@@ -151,48 +152,89 @@ def sha512_crypt(
     """
 
 @type_check_only
-class CompareCounts(TypedDict):
-    """Keys with equal rows on both sides; of one side alone; with differing rows; more than once on a side, counted for each such side."""
+class DiffCounts(TypedDict):
+    """Rows of each side; keys with equal rows on both sides, in one side alone, with differing rows, more than once on a side; lines;
+    bytes that went to temporary files."""
 
+    source_rows: int
+    directory_rows: int
     unchanged: int
     added: int
     removed: int
     changed: int
-    duplicate: int
+    duplicate_source: int
+    duplicate_directory: int
+    lines: int
+    spilled_bytes: int
 
-def compare(
-    desired: ArrowTable,
-    observed: ArrowTable,
+@final
+class Diff:
+    """What `diff` found. Its lines are handed out once, as an Arrow stream, unless they were written to a file."""
+
+    @property
+    def counts(self) -> DiffCounts:
+        """How many rows and keys of each kind. With `exact`, pairs count as changed until their lines were handed out."""
+        ...
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The lines, in batches of 65,536. Raises TableError when they were taken before or are in a file."""
+        ...
+
+def diff(
+    source: Sequence[str] | ArrowTable,
+    directory: Sequence[str] | ArrowTable,
     *,
     key: str,
     attributes: Sequence[str],
+    key_form: Literal["auto", "uuid", "text", "binary", "integer"],
+    exact: bool,
+    normalise: Mapping[str, Sequence[str]],
     seed: int,
-    threads: int = 1,
-) -> tuple[ArrowTable, CompareCounts]:
-    """What differs between two tables, in key order; equal rows are only counted.
+    memory_limit: int,
+    threads: int,
+    temporary_folder: str,
+    out: str | None,
+    progress: Callable[[str, int, int], object] | None,
+) -> Diff:
+    """What differs between two tables with a key, in the order of keys; equal rows are only counted.
 
-    `key` is a column of strings or bytes without nulls, `attributes` up to 64 columns of strings, bytes, booleans or integers of any width,
-    of the same kind on both sides in any layout. Null differs from every value and equals null. Columns of the result:
+    A side is a list of Parquet files of one table, or a table with an Arrow stream. `key` is a column of strings, bytes or integers
+    without nulls; `attributes` are up to 64 columns of strings, bytes, booleans, integers of any width, dates, times, floats or decimals,
+    of the same kind on both sides in any layout. Null differs from every value and equals null.
 
-    - `kind`: `added` (desired alone), `removed` (observed alone), `changed`; or `duplicate-desired`, `duplicate-observed` for a
+    `key_form` "uuid" takes 16 bytes and text in either case for one another; "auto" means "uuid" when a side is FixedSizeBinary(16),
+    or both sides are text and the first key of each is a UUID of 36 characters. `normalise` names, for text attributes, ways in
+    which values are made alike before they are compared: "trim-1", "nfc-1", "lower-1", "empty-null-1", one after the other.
+
+    Rows are told apart by `row_digests` under `seed`, to be drawn anew for each run: the chance that a changed row is taken for equal is
+    about 2^-128 a pair; with `exact` by their values. Keys are always compared in full. Columns of the lines:
+
+    - `kind`: `added` (source alone), `removed` (directory alone), `changed`; or `duplicate-source`, `duplicate-directory` for a
       key that stands more than once on that side: it comes out as nothing else.
-    - `key`: large binary or large string.
-    - `mask` (UInt64): bit i is set where `attributes[i]` differs; 0 unless changed.
-    - `before`, `after`: structs of the attributes, from observed and desired. Of a changed row only what differs, the rest null; of
-      an added or removed row all of its side and null on the other; null for duplicates. Strings are large strings, integers Int64.
-    - `count` (UInt32): how often a duplicate key stands on its side; 1 otherwise.
+    - `key`: LargeUtf8, LargeBinary or Int64; a UUID as 36 lower-case characters when it is text in the source, else as 16 fixed bytes.
+      Keys are in the order of their bytes, integers in that of numbers.
+    - `differs`: names of the attributes that differ, in the order asked; none unless changed.
+    - `before`, `after`: structs of the attributes, from directory and source. Of a changed row only what differs, the rest null; of an
+      added or removed row all of its side and null on the other; null for duplicates. Strings leave as LargeUtf8, bytes as LargeBinary,
+      integers as Int64, everything else as it is.
+    - `count` (UInt64): how often a duplicate key stands on its side; 1 otherwise.
 
-    Rows are matched by `row_digests` under `seed`, to be drawn anew for each run: the chance that a changed row is taken for equal
-    is 2^-128 a pair. Differing attributes are found by value. The result is the same whatever the order of rows, the batches and
-    the `threads` (1 to 64). Raises TableError that names the column.
+    The lines are the same, also byte by byte in `out`, whatever the order of rows, the batches, the `threads` (1 to 64) and the
+    `memory_limit` (bytes, 256 MiB at least), within which the call works by spilling to files without a name in `temporary_folder`.
+    `out` appears when it is whole. `progress` gets phase ("open", "read", "match", "gather", "write"), done and total ten times a second.
+
+    Raises TableError that names side or file, and column, for a column that is missing or of another type, a key that is null or
+    not of its form, a damaged file, a row group that claims more than 16 GiB, a temporary folder or an `out` that cannot be written;
+    whatever `progress` or a signal raises, within a second.
     """
 
 def row_digests(table: ArrowTable, *, attributes: Sequence[str], seed: int) -> ArrowColumn:
-    """The xxh3-128 of each row's attributes under `seed`, 16 bytes, most significant first.
+    """The digest of each row's attributes under `seed`, 16 bytes, most significant first.
 
-    Hashed is, for each attribute in order: byte 0 for null; else byte 1, the content's length as 8 bytes, least significant first, and
-    the content: UTF-8 text or bytes; one byte 0 or 1; the integer as 8 bytes, least significant first, with sign.
-    It tells rows apart within a run and guards no integrity. Raises TableError that names the column.
+    It is the sum, modulo 2^128, of the xxh3 digests (128 bits) of the values that are not null: each hashed over its content under the seed of
+    its attribute, which is the xxh3 digest (64 bits) of the attribute's place from 0 (8 bytes, least significant first) under `seed`.
+    Content: UTF-8 text or bytes; one byte 0 or 1; an integer as 8 bytes with sign, least significant first; any other value as its
+    bytes, least significant first. It tells rows apart within a run and guards no integrity. Raises TableError that names the column.
     """
 
 def user_id_bases(names: ArrowColumn) -> ArrowColumn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 
 import polars as pl
@@ -40,6 +41,9 @@ BASE = pl.Schema({"tenant": pl.String, "kode_kabkota": pl.String, "accounts": pl
 
 _BIT = {name: 1 << place for place, name in enumerate(ACCOUNT_ATTRIBUTES)}
 
+PART_MEMORY_BYTES = 512 << 20
+"""For comparing a part, which is in memory as it is."""
+
 
 @dataclass(frozen=True)
 class PartChanges:
@@ -61,15 +65,7 @@ def reconcile_part(
     gets no step, because absence is not departure.
     """
     active = _keep_accepted_domain(desired.filter(pl.col("standing") == Standing.ACTIVE), observed)
-    compared, counts = _core.compare(
-        active.select("account_key", *ACCOUNT_ATTRIBUTES),
-        observed.select("account_key", *ACCOUNT_ATTRIBUTES),
-        key="account_key",
-        attributes=list(ACCOUNT_ATTRIBUTES),
-        seed=seed,
-        threads=threads,
-    )
-    changes = pl.DataFrame(compared)
+    changes, unchanged = _compared(active, observed, seed=seed, threads=threads)
     creations = _creations(changes, active)
     updates = _updates(changes, active, observed, suspended_by_us)
     endings = _endings(changes, desired, observed)
@@ -77,12 +73,36 @@ def reconcile_part(
     proposals = pl.concat([creations, _proposed(updates), _proposed(endings)])
     return PartChanges(
         proposals=proposals.sort("account_key"),
-        tallies=_tallies(desired, changes, verdicts, unchanged=_unchanged(active, changes, counts["unchanged"])),
+        tallies=_tallies(desired, changes, verdicts, unchanged=_unchanged(active, changes, unchanged)),
         bases=_bases(desired, observed),
     )
 
 
 _VERDICT = ["tenant", "action", "reason"]
+
+
+def _compared(
+    active: pl.DataFrame, observed: pl.DataFrame, *, seed: int, threads: int
+) -> tuple[pl.DataFrame, int]:
+    """What differs (columns kind, key, mask, before, after, count), and how many accounts do not."""
+    found = _core.diff(
+        active.select("account_key", *ACCOUNT_ATTRIBUTES),
+        observed.select("account_key", *ACCOUNT_ATTRIBUTES),
+        key="account_key",
+        attributes=list(ACCOUNT_ATTRIBUTES),
+        key_form="binary",
+        exact=False,
+        normalise={},
+        seed=seed,
+        memory_limit=PART_MEMORY_BYTES,
+        threads=threads,
+        temporary_folder=tempfile.gettempdir(),
+        out=None,
+        progress=None,
+    )
+    bits = [pl.when(pl.col("differs").list.contains(name)).then(bit).otherwise(0) for name, bit in _BIT.items()]
+    changes = pl.DataFrame(found).with_columns(mask=pl.sum_horizontal(bits))
+    return changes, found.counts["unchanged"]
 
 
 def _keep_accepted_domain(active: pl.DataFrame, observed: pl.DataFrame) -> pl.DataFrame:

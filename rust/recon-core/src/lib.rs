@@ -5,6 +5,7 @@
 
 pub mod compare;
 pub mod marker;
+pub mod normalise;
 pub mod row_digest;
 pub mod sha512_crypt;
 mod sha512_lanes;

@@ -13,6 +13,17 @@ pub enum TableError {
         /// Its path as the caller gave it.
         file: String,
     },
+    /// A temporary folder that cannot hold what does not fit into memory.
+    #[error("temporary file cannot be used ({problem}): folder {folder}")]
+    Spill {
+        /// What the system says.
+        problem: String,
+        /// The folder as the caller gave it.
+        folder: String,
+    },
+    /// The caller asked for the work to end before it was done.
+    #[error("the work was cancelled")]
+    Cancelled,
     /// A column of a file.
     #[error("{problem}: file {file}, column {column}")]
     FileColumn {

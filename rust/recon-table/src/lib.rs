@@ -3,11 +3,12 @@
 mod attribute;
 mod bytes_column;
 pub mod columns;
-mod compare;
 mod cut;
+pub mod diff;
 mod error;
 pub mod identifiers;
 mod part_file;
+mod row_digests;
 mod seal;
 mod sha512_crypt;
 mod shuffle;
@@ -16,9 +17,9 @@ mod source;
 mod threads;
 mod user_ids;
 
-pub use compare::{Comparison, compare, row_digests};
 pub use cut::Counts;
 pub use error::TableError;
+pub use row_digests::row_digests;
 pub use seal::{Seal, seal};
 pub use sha512_crypt::sha512_crypt;
 pub use shuffle::{KeyKind, Shuffle, shuffle};

@@ -9,8 +9,6 @@ use arrow_schema::{DataType, Field, FieldRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
-use recon_core::row_digest::Value;
-
 use crate::TableError;
 use crate::attribute::{AttributeKind, array_of};
 use crate::bytes_column::{BytesColumn, is_binary, is_text};
@@ -115,7 +113,7 @@ impl Source {
             let kind = if is_text(field.data_type()) { AttributeKind::Text } else { AttributeKind::Binary };
             let bytes = BytesColumn::of(array)
                 .ok_or_else(|| TableError::wrong_type(field.name(), "strings or bytes", array.data_type()))?;
-            Ok(array_of(kind, bytes.iter().map(|value| value.map_or(Value::Null, Value::Bytes))))
+            array_of(&kind, bytes.iter())
         };
         self.fields.iter().map(conform).collect()
     }

@@ -1,6 +1,7 @@
 //! Threads around kernels that know of none.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::TableError;
@@ -27,6 +28,33 @@ pub(crate) fn in_ranges<T: Send>(len: usize, threads: usize, work: impl Fn(Range
         let mut results = vec![work(first)];
         results.extend(others.into_iter().map(|thread| joined(thread.join())));
         results
+    })
+}
+
+/// Let threads take the numbers below `units` one after the other: `work` is called once a thread, with what gives it its next number.
+/// When one fails, the others get no more. The error is that of the lowest thread.
+pub(crate) fn each_unit(
+    units: usize,
+    threads: usize,
+    work: impl Fn(&mut dyn FnMut() -> Option<usize>) -> Result<(), TableError> + Sync,
+) -> Result<(), TableError> {
+    let next = AtomicUsize::new(0);
+    let working = || {
+        let mut take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|number| *number < units);
+        let done = work(&mut take);
+        if done.is_err() {
+            next.store(units, Ordering::Relaxed);
+        }
+        done
+    };
+    let threads = threads.min(units).max(1);
+    thread::scope(|scope| {
+        let others = (1..threads).map(|_| scope.spawn(working)).collect::<Vec<_>>();
+        let mut result = working();
+        for thread in others {
+            result = result.and(joined(thread.join()));
+        }
+        result
     })
 }
 

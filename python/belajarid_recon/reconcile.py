@@ -81,9 +81,7 @@ def reconcile_part(
 _VERDICT = ["tenant", "action", "reason"]
 
 
-def _compared(
-    active: pl.DataFrame, observed: pl.DataFrame, *, seed: int, threads: int
-) -> tuple[pl.DataFrame, int]:
+def _compared(active: pl.DataFrame, observed: pl.DataFrame, *, seed: int, threads: int) -> tuple[pl.DataFrame, int]:
     """What differs (columns kind, key, mask, before, after, count), and how many accounts do not."""
     found = _core.diff(
         active.select("account_key", *ACCOUNT_ATTRIBUTES),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -182,20 +184,35 @@ def _run(result: Result, job: Job) -> Run | None:
     """One process, from its start to its end."""
     command = [sys.executable, "-m", "belajarid_recon.bench.peers", "--engine", result.engine]
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # noqa: S603
-    assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - for the type checker
-    process.stdin.write(job.to_json())
-    process.stdin.close()
-    answer = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
+    process = subprocess.Popen(  # noqa: S603
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        answer, usage = _finish(process, job.to_json())
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
     wall = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
     document: dict[str, Any] = orjson.loads(answer) if answer else {}
     if process.returncode or "failure" in document:
         result.failure = document.get("failure", f"ended with status {process.returncode}")
         return None
     result.version = document["version"]
     return Run(wall, usage.ru_utime + usage.ru_stime, document["peak_bytes"], [])
+
+
+def _finish(process: subprocess.Popen[bytes], question: bytes) -> tuple[bytes, resource.struct_rusage]:
+    """Ask, wait for the answer and the end, and return the answer and what the process used."""
+    assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - for the type checker
+    with contextlib.suppress(BrokenPipeError):  # it ended already; its status says how
+        process.stdin.write(question)
+        process.stdin.close()
+    answer = process.stdout.read()
+    process.stdout.close()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return answer, usage
 
 
 def _warm(files: Sequence[str]) -> None:

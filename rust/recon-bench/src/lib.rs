@@ -1,13 +1,12 @@
 //! What the benchmarks of the kernels work on: synthetic keys, rows and names, the same at every run.
 
-use recon_core::compare::Rows;
-use recon_core::row_digest::Value;
+use recon_core::compare::SortedRows;
 
 /// Rows of a batch.
 pub const ROWS: u32 = 10_000;
 
-/// A row as a pupil's, about 70 bytes of text; `values` adds a number.
-pub type Texts = [String; 7];
+/// Attributes of a row.
+pub const ATTRIBUTES: usize = 7;
 
 /// A multiplier that scatters row numbers (Knuth, "The Art of Computer Programming", 6.4).
 #[must_use]
@@ -26,9 +25,9 @@ fn uuid_text(high: u64, low: u64) -> String {
     format!("{first:08x}-{second:04x}-4{third:03x}-a{:03x}-{:012x}", low >> 52, low & 0xFFFF_FFFF_FFFF)
 }
 
-/// The texts of a row.
+/// A row as a pupil's, about 60 bytes of text.
 #[must_use]
-pub fn texts(number: u32) -> Texts {
+pub fn row(number: u32) -> [String; ATTRIBUTES] {
     [
         format!("Budi Santoso {}", number % 997),
         format!("{:010}", scattered(number) % 10_000_000_000),
@@ -40,28 +39,21 @@ pub fn texts(number: u32) -> Texts {
     ]
 }
 
-/// The eight values of a row.
-pub fn values(texts: &Texts) -> impl Iterator<Item = Value<'_>> {
-    texts.iter().map(|text| Value::Bytes(text.as_bytes())).chain(std::iter::once(Value::Integer(9)))
-}
-
 /// Names as they are written, in ASCII and beyond.
 #[must_use]
 pub fn names() -> Vec<String> {
     (0..ROWS)
         .map(|number| match number % 3 {
-            0 => format!("Siti Nurhaliza Binti {}", texts(number)[1]),
+            0 => format!("Siti Nurhaliza Binti {}", scattered(number) % 1_000),
             1 => "Muhammad Rizky Pratama".to_owned(),
             _ => "Dé Rànnìé S'aputra".to_owned(),
         })
         .collect()
 }
 
-/// One side of a comparison. A fiftieth of its rows has a digest that follows from `edition`.
+/// One side of a comparison, in key order. A fiftieth of its rows has a digest that follows from `edition`.
 pub struct Side {
-    order: Vec<u32>,
     keys: Vec<[u8; 16]>,
-    texts: Vec<Texts>,
     edition: u128,
 }
 
@@ -69,27 +61,26 @@ impl Side {
     /// The side with all rows; sides of two editions differ in a fiftieth.
     #[must_use]
     pub fn new(edition: u32) -> Self {
-        let keys: Vec<_> = (0..ROWS).map(|number| (u128::from(scattered(number)) << 64).to_be_bytes()).collect();
-        let mut order: Vec<u32> = (0..ROWS).collect();
-        order.sort_unstable_by_key(|&row| keys[row as usize]);
-        Self { order, keys, texts: (0..ROWS).map(texts).collect(), edition: u128::from(edition) << 64 }
+        let mut keys: Vec<_> = (0..ROWS).map(|number| (u128::from(scattered(number)) << 64).to_be_bytes()).collect();
+        keys.sort_unstable();
+        Self { keys, edition: u128::from(edition) << 64 }
     }
 }
 
-impl Rows for Side {
-    fn order(&self) -> &[u32] {
-        &self.order
+impl SortedRows for Side {
+    fn len(&self) -> usize {
+        self.keys.len()
     }
 
-    fn key(&self, row: u32) -> &[u8] {
-        &self.keys[row as usize]
+    fn rank(&self, at: usize) -> u64 {
+        self.keys[at].first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
     }
 
-    fn digest(&self, row: u32) -> u128 {
-        u128::from(row) + if row.is_multiple_of(50) { self.edition } else { 0 }
+    fn key(&self, at: usize) -> &[u8] {
+        &self.keys[at]
     }
 
-    fn values(&self, row: u32) -> impl Iterator<Item = Value<'_>> {
-        values(&self.texts[row as usize])
+    fn digest(&self, at: usize) -> u128 {
+        at as u128 + if at.is_multiple_of(50) { self.edition } else { 0 }
     }
 }

@@ -38,7 +38,7 @@ class Tally:
     kinds: dict[str, Kind] = field(default_factory=dict)
     lines: int = 0
     disorder: int | None = None
-    _last: pl.DataFrame | None = None
+    _last: pl.DataFrame | None = field(default=None, repr=False, compare=False)
 
     def add(self, lines: pl.DataFrame) -> None:
         """Take in the next lines of an output (COLUMNS)."""

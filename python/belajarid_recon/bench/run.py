@@ -40,11 +40,6 @@ class Inputs:
     key: str
     attributes: tuple[str, ...]
 
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Those of both sides."""
-        return self.source + self.directory
-
     def as_document(self) -> dict[str, Any]:
         """For JSON: columns, and files and bytes of each side."""
         sides = {"source": self.source, "directory": self.directory}
@@ -154,30 +149,42 @@ def compare_engines(inputs: Inputs, rounds: Rounds, expected: Tally | None = Non
     for number in range(total):
         result = results[rounds.engines[number % len(results)]]
         rounds.watch(f"round {number // len(results) + 1}: {result.engine}", number, total)
-        if result.failure:
-            continue
-        engine = ENGINES[result.engine]
-        out = rounds.folder / f"{result.engine}.parquet"
-        job = Job(
-            source=inputs.source,
-            directory=inputs.directory,
-            key=inputs.key,
-            attributes=inputs.attributes,
-            key_form=form,
-            threads=rounds.threads,
-            memory_limit=engine.memory_limit,
-            temporary_folder=str(rounds.folder),
-            out=str(out),
-        )
-        _warm(inputs.files)
-        run = _run(result, job)
-        if run is not None:
-            tally = tally_file(out)
+        if not result.failure:
+            tally = _one_run(result, _job(inputs, form, rounds, result.engine), expected)
             expected = expected or tally
-            result.runs.append(replace(run, faults=faults(tally, expected)))
-        out.unlink(missing_ok=True)
     rounds.watch("rounds", total, total)
     return list(results.values())
+
+
+def _job(inputs: Inputs, form: KeyForm, rounds: Rounds, engine: str) -> Job:
+    return Job(
+        source=inputs.source,
+        directory=inputs.directory,
+        key=inputs.key,
+        attributes=inputs.attributes,
+        key_form=form,
+        threads=rounds.threads,
+        memory_limit=ENGINES[engine].memory_limit,
+        temporary_folder=str(rounds.folder),
+        out=str(rounds.folder / f"{engine}.parquet"),
+    )
+
+
+def _one_run(result: Result, job: Job, expected: Tally | None) -> Tally | None:
+    """Run an engine and judge its output; add the run to the result, or say why there is none. Returns the output's tally."""
+    _warm(job.source + job.directory)
+    run = _run(result, job)
+    if run is None:
+        return None
+    try:
+        tally = tally_file(Path(job.out))
+    except InputError as error:
+        result.failure = error.message
+        return None
+    finally:
+        Path(job.out).unlink(missing_ok=True)
+    result.runs.append(replace(run, faults=faults(tally, expected or tally)))
+    return tally
 
 
 def _run(result: Result, job: Job) -> Run | None:

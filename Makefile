@@ -64,8 +64,8 @@ bench: $(BENCH_INSTALLED)
 bench-national: $(BENCH_INSTALLED)
 	@mkdir -p $(BENCH_RESULTS)
 	$(BIN)/python -m belajarid_recon.bench --keys 1000000,10000000,50000000 --rounds 3 --folder $(BENCH_FOLDER) --json $(BENCH_RESULTS)/national.json
-	$(BIN)/python benches/allocate.py --people 10000000 --taken 50000000
-	$(BIN)/python benches/plan.py --people 57000000
+	$(BIN)/python benches/allocate.py --people 10000000 --taken 50000000 --folder $(BENCH_FOLDER)
+	$(BIN)/python benches/plan.py --people 57000000 --parts 128 --folder $(BENCH_FOLDER) --json $(BENCH_RESULTS)/plan.json
 
 clean:
 	rm -rf $(VENV) target $(DEMO) $(BENCH_RESULTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -6,19 +6,17 @@ Sizes are small, so that a run is quick; benchmarks against other engines, on fi
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from belajarid_recon import _core
+from belajarid_recon import _core, allocate_user_ids, diff
 from belajarid_recon.bench.data import ATTRIBUTES, KEY, Pair, make_pair
 from belajarid_recon.bench.run import Inputs
 
 KEYS = 200_000
-THREADS = len(os.sched_getaffinity(0))
 NAMING_KEY = bytes(range(32))
 
 
@@ -44,35 +42,16 @@ def account_keys(pupils: pl.DataFrame) -> pl.Series:
     return pl.Series(_core.account_keys(markers, pl.repeat(1, markers.len(), dtype=pl.UInt8, eager=True)))
 
 
-def diff(source: Any, directory: Any, folder: Path, out: Path | None = None) -> _core.Diff:
-    """The comparison with everything else as it is by default."""
-    return _core.diff(
-        source,
-        directory,
-        key=KEY,
-        attributes=ATTRIBUTES,
-        key_form="auto",
-        exact=False,
-        normalise={},
-        seed=7,
-        memory_limit=2 << 30,
-        threads=THREADS,
-        temporary_folder=str(folder),
-        out=None if out is None else str(out),
-        progress=None,
-    )
-
-
 def test_diff_of_files(benchmark: Any, pair: Inputs, tmp_path: Path) -> None:
     """Two Parquet files to one."""
-    found = benchmark(lambda: diff(pair.source, pair.directory, tmp_path, tmp_path / "out.parquet"))
+    found = benchmark(diff, pair.source, pair.directory, key=KEY, attributes=ATTRIBUTES, out=tmp_path / "out.parquet")
     assert found.counts["changed"] > 0
 
 
-def test_diff_of_frames(benchmark: Any, pair: Inputs, pupils: pl.DataFrame, tmp_path: Path) -> None:
+def test_diff_of_frames(benchmark: Any, pair: Inputs, pupils: pl.DataFrame) -> None:
     """Two frames in memory to an Arrow stream."""
     directory = pl.read_parquet(pair.directory[0])
-    found = benchmark(lambda: pl.DataFrame(diff(pupils, directory, tmp_path)))
+    found = benchmark(lambda: pl.DataFrame(diff(pupils, directory, key=KEY, attributes=ATTRIBUTES)))
     assert found.height > 0
 
 
@@ -93,10 +72,9 @@ def test_user_id_bases(benchmark: Any, pupils: pl.DataFrame) -> None:
 
 def test_allocate_user_ids(benchmark: Any, pupils: pl.DataFrame, account_keys: pl.Series) -> None:
     """New people, nothing taken."""
-    people = pl.DataFrame({"account_key": account_keys, "name": pupils["nama"].head(account_keys.len())})
-    taken = pl.DataFrame(schema={"jenjang_code": pl.UInt8, "user_id": pl.String, "owner": pl.Binary})
-    call = {"naming_key": NAMING_KEY, "threads": THREADS}
-    assert pl.DataFrame(benchmark(_core.allocate_user_ids, people, taken, **call)).height == people.height
+    people = pl.DataFrame({"account_key": account_keys, "nama": pupils["nama"].head(account_keys.len())})
+    given = benchmark(lambda: pl.DataFrame(allocate_user_ids(people, [], naming_key=NAMING_KEY)))
+    assert given["user_id"].null_count() == 0
 
 
 def test_sha512_crypt(benchmark: Any) -> None:

@@ -27,6 +27,7 @@ from belajarid_recon.records import (
     Reference,
     add_counts,
     check_counts,
+    evidence_seed,
     find_duplicates,
     make_records,
     make_reference,
@@ -230,7 +231,10 @@ def work(folder: Path, scratch: Path, *, parts: int = 1, threads: int = 1, day: 
     period = Period.of(day)
     reference = make_reference(read_broadcast(extract, period.semester_id))
     cut = shuffle_extract(extract, parts=parts, marker_key=MARKER_KEY, folder=scratch, threads=threads)
-    made = [make_records(cut.read_part(part), reference, period, evidence_key=MARKER_KEY) for part in range(parts)]
+    made = [
+        make_records(cut.read_part(part), reference, period, evidence_seed=evidence_seed(MARKER_KEY))
+        for part in range(parts)
+    ]
     counts = add_counts([reference.counts, cut.counts, *(records.counts for records in made)])
     check_counts(counts, extract.rows)
     quarantine = pl.concat([reference.quarantine, cut.quarantine, *(records.quarantine for records in made)])

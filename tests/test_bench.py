@@ -268,7 +268,7 @@ def test_an_engine_that_fails_is_named(pair, tmp_path):
         )
     inputs = Inputs((str(tmp_path / "source.parquet"),), (str(tmp_path / "directory.parquet"),), KEY, ("words",))
     ours, polars = compare_engines(inputs, Rounds(("recon", "polars"), 1, 1, tmp_path))
-    assert ours.failure.startswith("TableError")
+    assert ours.failure.startswith("InputError")
     assert "words" in ours.failure
     assert polars.failure == "an output that cannot be read: polars.parquet: InvalidOperationError"
     assert not ours.runs + polars.runs
@@ -353,12 +353,15 @@ def test_wrong_words_are_refused(pair, change, status, message):
 def test_a_missing_or_empty_place_is_refused(pair, tmp_path):
     """A file that is not there and a folder without tables are named."""
     folder, _ = pair
-    for place in (tmp_path / "nix.parquet", tmp_path):
+    for place, message in (
+        (tmp_path / "nix.parquet", "no such file or folder"),
+        (tmp_path, "no *.parquet file in the folder"),
+    ):
         result = CliRunner().invoke(
             app, ["bench", str(folder / "source.parquet"), str(place), "--key", KEY, "--attributes", "nama"]
         )
         assert result.exit_code == ExitStatus.INPUT_REFUSED
-        assert f"no Parquet file: {place}" in result.output
+        assert f"{message}, directory: {place}" in result.output
 
 
 def test_bench_target_cleans_up(tmp_path, capsys):

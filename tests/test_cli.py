@@ -28,6 +28,7 @@ COMMANDS = (
     ["verify"],
     ["abandon"],
     ["emulator"],
+    ["diff"],
     ["population", "create"],
     ["population", "advance"],
     ["population", "mend"],

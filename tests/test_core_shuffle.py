@@ -283,3 +283,32 @@ def test_an_account_key_of_another_length_is_refused(tmp_path: Path) -> None:
             [str(tmp_path / "a.parquet")], tmp_path / "out", key_column="account_key", key="account",
             columns=["account_key"], marker_key=None,
         )  # fmt: skip
+
+
+def test_uuids_leave_as_bytes_and_unreadable_ones_are_told(tmp_path):
+    """16 bytes, null where nothing or nothing readable was, and a bit for each value that was there and is no UUID."""
+    good = str(uuid.UUID(int=5))
+    texts = [good, good.upper(), f" {good} ", "", "  ", None, "no", good[:-1]]
+    frame = people(8, seed=3).with_columns(
+        peserta_didik_id=pl.lit(str(uuid.UUID(int=9))),
+        sekolah=pl.Series(texts, dtype=pl.String),
+        kelas=pl.Series([bytes(16), None, b"short", good.encode(), *[None] * 4], dtype=pl.Binary),
+    )
+    columns, uuids = ["nama", "kelas", "sekolah"], ["sekolah", "kelas"]
+    counts = shuffled(written(tmp_path, frame), tmp_path / "out", columns=columns, uuid_columns=uuids, parts=1)
+    assert counts["read"] == 8
+    (part,) = parts_of(tmp_path / "out")
+    assert part.columns == ["nama", "kelas", "sekolah", "_person", "_marker", "_unreadable", "_file", "_row"]
+    assert part["sekolah"].to_list() == [uuid.UUID(int=5).bytes] * 3 + [None] * 5
+    assert part["kelas"].to_list() == [bytes(16), None, None, uuid.UUID(int=5).bytes] + [None] * 4
+    assert part["_unreadable"].to_list() == [0, 0, 2, 0, 0, 0, 1, 1]
+    unkeyed = pl.read_parquet(tmp_path / "out" / "unkeyed" / "peserta_didik.parquet")
+    assert unkeyed.columns == [*columns, "_file", "_row"]
+
+
+@pytest.mark.parametrize("columns", [["lain"], ["nilai"], ["nama"] * 33])
+def test_columns_that_hold_no_uuids_are_refused(tmp_path, columns):
+    """One that is not among the columns, one of numbers, and more than there are bits."""
+    with pytest.raises(_core.TableError):
+        shuffled(written(tmp_path, people(20)), tmp_path / "out", uuid_columns=columns)
+    assert not list((tmp_path / "out").rglob("*.parquet"))

@@ -12,7 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from belajarid_recon.errors import ReconError
-from belajarid_recon.records import Period, check_counts
+from belajarid_recon.records import (
+    EVIDENCE,
+    Period,
+    check_counts,
+    find_duplicates,
+    find_duplicates_in,
+    write_evidence,
+)
 from belajarid_recon.schemas import DUTY, EXTRACT, PERSON, ColumnKind
 from belajarid_recon.sources.parts import TableCounts
 from belajarid_recon.sources.reasons import QuarantineReason
@@ -325,3 +332,34 @@ def test_no_damage_loses_a_row_or_depends_on_order_or_parts(seed, changes, shuff
     assert plain.doubts.people.equals(other.doubts.people)
     assert plain.counts == other.counts
     assert plain.desired().equals(other.desired())
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(0, 40), st.sampled_from(["nisn", "nik"]), st.integers(0, 8), st.integers(0, 3)),
+        max_size=60,
+    ),
+    parts=st.integers(1, 4),
+    rows_at_once=st.integers(1, 70),
+)
+def test_duplicates_are_found_in_files_as_in_memory(rows, parts, rows_at_once, tmp_path_factory):
+    """Whatever the parts and the rows looked through at once, digests at both ends of their range included."""
+    digests = [0, 1, 2**63 - 1, 2**63, 2**64 - 1, 7, 2**40, 2**41, 2**62]
+    evidence = pl.DataFrame(
+        {
+            "person_id": [person.to_bytes(16) for person, *_ in rows],
+            "kind": [kind for _, kind, *_ in rows],
+            "digest": [digests[number] for *_, number, _ in rows],
+            "twin": [twin if kind == "nik" else None for _, kind, _, twin in rows],
+        },
+        schema=EVIDENCE,
+    )
+    folder = tmp_path_factory.mktemp("evidence")
+    files = [folder / f"{part}.parquet" for part in range(parts)]
+    for part, path in enumerate(files):
+        write_evidence(evidence.gather_every(parts, part), path)
+    found, expected = find_duplicates_in(files, rows_at_once), find_duplicates([evidence])
+    assert found.people.equals(expected.people)
+    numbers = ("nisn_shared", "nik_twins", "nik_shared")
+    assert [getattr(found, name) for name in numbers] == [getattr(expected, name) for name in numbers]

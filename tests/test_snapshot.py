@@ -33,6 +33,7 @@ from belajarid_recon.directory.snapshot import (
     CHAIN_STARTS_MAX,
     SnapshotFacts,
     SnapshotRequest,
+    address_files,
     orgunits,
     read_addresses,
     read_facts,
@@ -369,6 +370,14 @@ def test_every_address_in_sight_blocks_its_local_part(tmp_path: Path) -> None:
     assert addresses["user_id"].to_list() == ["budi.santoso0001", "gone.alias0001", "gone.away0001", "old.name0001"]
     assert set(addresses["tenant"]) == {"sd"}
     assert addresses["owner"].null_count() == addresses.height
+    files = address_files(tmp_path / "s")
+    assert pl.concat(map(pl.read_parquet, files)).equals(addresses)
+    files[0].write_bytes(files[0].read_bytes()[:-1])
+    with pytest.raises(InputError, match="a file of the snapshot is damaged"):
+        address_files(tmp_path / "s")
+    files[0].unlink()
+    with pytest.raises(InputError, match="a file of the snapshot is missing"):
+        address_files(tmp_path / "s")
     assert facts.tenants["sd"]["domains"]["sd.belajar.id"] == {"accounts": 1, "deleted": 1}
 
 

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from belajarid_recon.sources.names import NAME_FIELD_MAX, account_names, comparable_name, folded_name
+from belajarid_recon.sources.names import (
+    NAME_FIELD_MAX,
+    account_names,
+    comparable_name,
+    comparable_names,
+    folded_name,
+    read_names,
+)
 
 
 def folded(name: str | None) -> str | None:
@@ -122,3 +129,26 @@ def test_any_name_gives_two_fields_google_takes_or_none(name):
         assert field == field.strip()
         assert not set(field) & set("<>=@\n\t\x00")
     assert " " not in family_name
+
+
+NEARLY_PLAIN = st.lists(
+    st.sampled_from(["BUDI", "siti", "Nur", "Drs", "SPD", "hj", "m.", "A", "x" * 61, "Ma'ruf", "", "\u00e9", "MPdI"]),
+    max_size=6,
+).map(" ".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(registered=st.lists(st.one_of(st.none(), NEARLY_PLAIN, st.text(max_size=30)), max_size=8))
+def test_plain_names_are_split_as_all_others(registered):
+    """The short way for plain names and the rules for all names say the same of every name."""
+    column = pl.Series("nama", registered, dtype=pl.String)
+    folded_names = column.to_frame().select(folded_name("nama"))["nama"]
+    # The short way takes what `read_columns` gives: text without blanks around it, and no blank text.
+    stripped = column.str.strip_chars()
+    given_names = read_names(stripped.set(stripped == "", None))
+    ruled = account_names(folded_names)
+    assert given_names["given_name"].to_list() == ruled["given_name"].to_list()
+    assert given_names["family_name"].to_list() == ruled["family_name"].to_list()
+    assert given_names["nama"].to_list() == folded_names.to_list()
+    letters = column.to_frame().select(comparable_name("nama"))["nama"]
+    assert comparable_names(column).to_list() == letters.to_list()

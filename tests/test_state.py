@@ -21,7 +21,7 @@ from belajarid_recon.schemas import ADDRESSES
 from belajarid_recon.state.atomic import PART_SUFFIX, write_atomically
 from belajarid_recon.state.folders import RunFolder, RunStatus, latest_run, list_runs, new_run, open_run, unfinished_run
 from belajarid_recon.state.journal import Event, EventState, Journal
-from belajarid_recon.state.ledger import read_ledger, reserve_addresses
+from belajarid_recon.state.ledger import ledger_digest, ledger_files, read_ledger, reserve_addresses
 from belajarid_recon.state.lifecycle import record_lifecycle, suspended_by_us
 from belajarid_recon.state.lock import StateLock
 
@@ -179,14 +179,29 @@ def test_the_ledger_forgets_nothing(tmp_path):
     assert read_ledger(tmp_path)["user_id"].to_list() == [f"budi.santoso{number:05}" for number in (1, 2, 3)]
 
 
+def test_the_ledgers_files_hold_what_it_holds(tmp_path):
+    """Every run's segment is among the files, and their digest changes with each; one without a column is refused."""
+    digests = set()
+    for number in (1, 2):
+        reserve_addresses(run_of(tmp_path), plan_of([creation("sd", number)], {}).steps)
+        files = ledger_files(tmp_path)
+        digests.add(ledger_digest(files))
+        assert pl.concat(map(pl.read_parquet, files)).sort("user_id").equals(read_ledger(tmp_path))
+    assert len(digests) == 2
+    pl.read_parquet(files[0]).drop("owner").write_parquet(files[0])
+    with pytest.raises(PlanError, match=r"ledger segment has no such column: .*, column owner"):
+        ledger_files(tmp_path)
+
+
 def test_a_damaged_ledger_stops_everything(tmp_path):
     """Without it a child's old address could be given away."""
     run = run_of(tmp_path)
     reserve_addresses(run, plan_of([creation("sd", 1)], {}).steps)
     (segment,) = (tmp_path / "ledger").iterdir()
     segment.write_bytes(segment.read_bytes()[:-20])
-    with pytest.raises(PlanError, match="ledger segment cannot be read"):
-        read_ledger(tmp_path)
+    for read in (read_ledger, ledger_files):
+        with pytest.raises(PlanError, match="ledger segment cannot be read"):
+            read(tmp_path)
 
 
 def settle(journal: Journal, step: int, state: EventState) -> None:
@@ -267,9 +282,10 @@ def test_a_missing_ledger_segment_stops_everything(tmp_path):
     journal_of(run, 1).close()
     assert read_ledger(tmp_path).height == 1
     (tmp_path / "ledger" / f"{run.run_id}.parquet").unlink()
-    with pytest.raises(PlanError, match="ledger segment is missing") as refused:
-        read_ledger(tmp_path)
-    assert "backup" in refused.value.hint
+    for read in (read_ledger, ledger_files):
+        with pytest.raises(PlanError, match="ledger segment is missing") as refused:
+            read(tmp_path)
+        assert "backup" in refused.value.hint
 
 
 def test_nothing_is_ours_at_first(tmp_path):

@@ -10,19 +10,23 @@ Every function works without holding the interpreter. Keys are 32 bytes and neve
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from typing import Literal, Protocol, TypedDict, final, type_check_only
 
 __all__ = [
     "Diff",
     "TableError",
+    "UserIds",
     "__build__",
     "__version__",
     "account_keys",
     "allocate_user_ids",
+    "candidate_digits",
     "candidate_user_id",
     "diff",
     "markers",
     "parse_uuids",
+    "plain_names",
     "row_digests",
     "seal",
     "sha512_crypt",
@@ -92,6 +96,7 @@ def shuffle(
     out_folder: str,
     table: str,
     threads: int,
+    uuid_columns: Sequence[str] = ...,
 ) -> ShuffleCounts:
     """Cut the Parquet files of one table into parts, each `out_folder/part=NNN/<table>.parquet`.
 
@@ -104,6 +109,10 @@ def shuffle(
     file). Rows are in order of file and row, whatever the threads. Rows whose key is null or no UUID go to
     `out_folder/unkeyed/<table>.parquet` with `columns`, `_file` and `_row`. All of these files exist afterwards, empty or not; each is
     written beside its place, and takes its name when all are whole.
+
+    Of the `columns`, `uuid_columns` (32 at most, strings or bytes) leave as 16 fixed bytes, null where nothing or nothing readable
+    was: text is taken without blanks around it, and blank text is nothing. Parts then have `_unreadable` (UInt32) before `_file`: bit i
+    is set where `uuid_columns[i]` was there and is no UUID as `parse_uuids` takes it.
 
     Memory is bounded by the row groups under construction: 256 MiB, and at least 1 MiB a part.
     Raises TableError, with file and column, for a file that is missing, truncated or not Parquet; a column that is missing, or of
@@ -139,6 +148,15 @@ def seal(
     Raises TableError as `shuffle` does.
     """
 
+def plain_names(names: ArrowColumn, *, not_names: Sequence[str]) -> ArrowTable:
+    """`given_name` and `family_name` of each plain name; both null where a name is null or needs more rules than these.
+
+    Plain is: words of the letters a to z in either case, one blank between two, none around them, no word that stands in `not_names`
+    (lower case), and neither field over 60 letters. The last word is the family name, the words before it the given name; a
+    single word is both. A name all in capitals or all in small letters gets a capital for each word.
+    Raises TableError when the column holds no strings.
+    """
+
 def sha512_crypt(
     secrets: Sequence[bytes] | Sequence[str], salts: Sequence[str], *, rounds: int, threads: int = 1
 ) -> list[str]:
@@ -153,11 +171,12 @@ def sha512_crypt(
 
 @type_check_only
 class DiffCounts(TypedDict):
-    """Rows of each side; keys with equal rows on both sides, in one side alone, with differing rows, more than once on a side; lines;
+    """Rows of each side; keys on both sides, with equal rows there, in one side alone, with differing rows, more than once on a side; lines;
     bytes that went to temporary files."""
 
     source_rows: int
     directory_rows: int
+    common: int
     unchanged: int
     added: int
     removed: int
@@ -195,6 +214,7 @@ def diff(
     temporary_folder: str,
     out: str | None,
     progress: Callable[[str, int, int], object] | None,
+    allow_disjoint: bool = True,
 ) -> Diff:
     """What differs between two tables with a key, in the order of keys; equal rows are only counted.
 
@@ -223,6 +243,7 @@ def diff(
     `memory_limit` (bytes, 256 MiB at least), within which the call works by spilling to files without a name in `temporary_folder`.
     `out` appears when it is whole. `progress` gets phase ("open", "read", "match", "gather", "write"), done and total ten times a second.
 
+    Without `allow_disjoint`, two sides with rows and without a common key are a TableError, before anything is written.
     Raises TableError that names side or file, and column, for a column that is missing or of another type, a key that is null or
     not of its form, a damaged file, a row group that claims more than 16 GiB, a temporary folder or an `out` that cannot be written;
     whatever `progress` or a signal raises, within a second.
@@ -246,6 +267,12 @@ def user_id_bases(names: ArrowColumn) -> ArrowColumn:
     Raises TableError when the column holds no strings.
     """
 
+def candidate_digits(account_keys: ArrowColumn, attempt: int, *, naming_key: bytes) -> ArrowColumn:
+    """The digits of one candidate of each account key (17 bytes), as text: what `candidate_user_id` puts after the base. Null stays null.
+
+    Raises TableError when the column is not binary, a key has another length, or there is no such attempt.
+    """
+
 def candidate_user_id(base: str, account_key: bytes, attempt: int, *, naming_key: bytes) -> str:
     """The user ID of one candidate: the base, and digits that follow from account key and attempt.
 
@@ -255,19 +282,51 @@ def candidate_user_id(base: str, account_key: bytes, attempt: int, *, naming_key
     Raises TableError when an argument is out of bounds.
     """
 
-def allocate_user_ids(people: ArrowTable, taken: ArrowTable, *, naming_key: bytes, threads: int = 1) -> ArrowTable:
-    """Give each person a user ID that nobody else has.
+@final
+class UserIds:
+    """What everybody got: account_key (17 bytes), user_id, attempt (Int32), in account-key order; one row a person.
 
-    `people`: account_key (17 bytes, each once), name (string; null for none). A user ID is unique in the jenjang, the key's last byte.
-    `taken`: jenjang_code (integer), user_id (string), owner (account key or null): what is in sight or was ever given. A row blocks
-    everybody but its owner, and everybody when it has none; two rows of one user ID block whomever either blocks. Upper case in
-    `user_id` counts as lower case.
+    `user_id` is null when all 64 candidates are gone. `attempt` is the candidate's number; null without one and where a user ID was kept.
+    It can be read as an Arrow stream as often as wanted; each batch (32,768 rows) is made when it is asked for. It holds some 50 bytes a
+    person, and the kept user IDs.
+    """
 
-    In each jenjang, people with one base take, in the order of their account keys, their first candidate
-    (`candidate_user_id`) that is neither blocked nor given to a lower key of this call. People with other bases never meet.
-    Returns, in account-key order: account_key (17 bytes), user_id (null when all 64 candidates are gone), attempt (Int32;
-    null likewise), base. The result is the same whatever the order of rows, the batches and the `threads` (1 to 64).
+    def __len__(self) -> int:
+        """How many people."""
+        ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The Arrow PyCapsule protocol's stream, a struct a row."""
+        ...
+    def write_parquet(self, path: str | PathLike[str], *, threads: int = 1) -> int:
+        """Write all rows to a Parquet file, which appears when it is whole; returns how many. Ctrl-C ends it and leaves nothing.
 
-    Raises TableError for a column that is missing, of another type, or null where it must not be, and for an account key
-    that stands twice.
+        Raises TableError when the place cannot be written.
+        """
+        ...
+
+def allocate_user_ids(
+    people: ArrowTable | Sequence[str],
+    taken: ArrowTable | Sequence[str],
+    *,
+    naming_key: bytes,
+    kept: ArrowTable | Sequence[str] | None = None,
+    people_columns: tuple[str, str],
+    taken_columns: tuple[str, str],
+    owner_column: str | None,
+    jenjang_names: Sequence[str],
+    kept_columns: tuple[str, str],
+    threads: int,
+) -> UserIds:
+    """Give each person a user ID that nobody else has. Callers use `belajarid_recon.allocate_user_ids`, which says what it does.
+
+    Tables are Arrow streams, or lists of Parquet files of one table; an empty list is a table without rows. Columns, in order: of `people`
+    account key and name; of `taken` jenjang (code, or a name whose place in `jenjang_names` is the code), user ID, and the owner where
+    `owner_column` is given; of `kept` account key and user ID.
+
+    People, then what is taken, are read batch by batch by `threads` threads (1 to 64) and not held: in memory are some 60 bytes a
+    person, 60 a base in a jenjang, 8 a taken user ID that could meet a candidate, 80 a kept one. The result does not depend on the order
+    of rows, the batches or the threads. Signals are looked for ten times a second.
+
+    Raises TableError for a column that is missing, of another type, or null where it must not be; an account key that stands
+    twice; a damaged file; a user ID that two people of a jenjang keep.
     """

@@ -1,34 +1,45 @@
-"""The loop over parts: rows to records, records to desired accounts, desired accounts to proposals. Memory is one part's."""
+"""The loop over parts: rows to records, records to desired accounts, desired accounts to proposals. Memory is that of a few parts.
+
+What is done to a part is a picklable object called with the part's number, so that any engine can work it. It reads and writes files
+of its part alone, and hands up what is small: counts, and the few rows that become steps.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 
-from belajarid_recon.desired.accounts import DesiredRules, desired_accounts
-from belajarid_recon.desired.verdicts import VERDICTS, person_verdicts, verdicts
+from belajarid_recon.desired.accounts import DesiredRules, desired_accounts, hold_doubted
+from belajarid_recon.desired.reasons import ReasonCode
+from belajarid_recon.desired.verdicts import VERDICTS, best_verdicts, person_verdicts, verdicts
 from belajarid_recon.directory.snapshot import read_part
+from belajarid_recon.engines import ALONE, Engine
 from belajarid_recon.reconcile import TALLY, PartChanges, reconcile_part
 from belajarid_recon.records import (
     Doubts,
     Period,
-    Reference,
     add_counts,
     check_counts,
-    find_duplicates,
+    evidence_seed,
+    find_duplicates_in,
     make_records,
     make_reference,
+    write_evidence,
 )
 from belajarid_recon.regulations import Regulation
-from belajarid_recon.schemas import QUARANTINE, NoStep, conform
+from belajarid_recon.schemas import QUARANTINE, NoStep, Standing, conform
 from belajarid_recon.secrets import Secret
 from belajarid_recon.sources.extract import Extract
 from belajarid_recon.sources.parts import ShuffledExtract, TableCounts, read_broadcast, shuffle_extract
+
+T = TypeVar("T")
 
 Watch = Callable[[str, int, int], None]
 """Told a label, how much of the work under it is done, and how much there is (0: not known beforehand)."""
@@ -39,25 +50,40 @@ def quiet(label: str, done: int, total: int) -> None:
     del label, done, total
 
 
+def part_file(folder: Path, part: int, table: str) -> Path:
+    """The file of a part's table."""
+    return folder / f"part={part:03}" / f"{table}.parquet"
+
+
 @dataclass(frozen=True)
 class PartLoop:
-    """Where a run's records are, in how many parts, and how they are worked."""
+    """Where a run's records are, in how many parts, and who works them."""
 
     folder: Path
     parts: int
     threads: int
+    """Threads of one call of the core."""
     watch: Watch = quiet
+    engine: Engine = ALONE
 
-    def each(self, label: str) -> Iterator[int]:
-        """Every part's number, with progress."""
-        for part in range(self.parts):
-            self.watch(label, part, self.parts)
-            yield part
-        self.watch(label, self.parts, self.parts)
+    def each(self, label: str, work: Callable[[int], T]) -> list[T]:
+        """What `work` makes of every part, in the order of parts, with progress. It must be fit for any engine."""
+        made: dict[int, T] = {}
+        self.watch(label, 0, self.parts)
+        # Closed whatever happens: afterwards no part is under way any more.
+        with closing(self.engine.each(self.parts, work)) as results:
+            for part, result in results:
+                made[part] = result
+                self.watch(label, len(made), self.parts)
+        return [made[part] for part in range(self.parts)]
 
     def file(self, part: int, table: str) -> Path:
         """The file of a part's table."""
-        return self.folder / f"part={part:03}" / f"{table}.parquet"
+        return part_file(self.folder, part, table)
+
+    def files(self, table: str) -> list[Path]:
+        """The files of a table, of all parts."""
+        return [self.file(part, table) for part in range(self.parts)]
 
 
 @dataclass(frozen=True)
@@ -79,9 +105,9 @@ class RecordFacts:
 def write_records(
     loop: PartLoop, extract: Extract, day: date, regulation: Regulation, marker_key: Secret
 ) -> RecordFacts:
-    """Make people, duties and desired accounts of every part and write them into the loop's folder.
+    """Make people, duties and desired accounts of every part; write the desired accounts, and who is under doubt, into the loop's folder.
 
-    The folder holds personal numbers: it is the one place of a run that does. Raises InputError for a file damaged inside.
+    While it works, the folder holds personal numbers: it is the one place of a run that does. Raises InputError for a file damaged inside.
     """
     period = Period.of(day)
     reference = make_reference(read_broadcast(extract, period.semester_id))
@@ -90,18 +116,22 @@ def write_records(
     try:
         cut = shuffle_extract(extract, parts=loop.parts, marker_key=marker_key, folder=shuffled, threads=loop.threads)
         loop.watch("shuffle", 1, 1)
-        made = _write_people(loop, cut, reference, period, marker_key)
+        rules = DesiredRules(regulation, reference, pl.DataFrame(schema={"person_id": pl.Binary}))
+        work = DesiredWork(cut, rules, period, evidence_seed(marker_key), loop.folder)
+        made = loop.each("records", work)
+        counts = add_counts([reference.counts, cut.counts, *(part.counts for part in made)])
+        check_counts(counts, extract.rows)
+        doubts = find_duplicates_in(loop.files("evidence"))
     finally:
         shutil.rmtree(shuffled, ignore_errors=True)
-    counts = add_counts([reference.counts, cut.counts, *made.counts])
-    check_counts(counts, extract.rows)
-    doubts = find_duplicates(made.evidence)
-    people = _write_desired(loop, reference, regulation, doubts, made.counts)
-    quarantine = pl.concat([reference.quarantine, cut.quarantine, *made.quarantine]).select(QUARANTINE.names())
+        for path in loop.files("evidence"):
+            path.unlink(missing_ok=True)
+    told = pl.concat([part.verdicts for part in made] + _hold(loop, doubts))
+    quarantine = pl.concat([reference.quarantine, cut.quarantine, *(part.quarantine for part in made)])
     return RecordFacts(
         counts={table: vars(count) for table, count in sorted(counts.items())},
-        quarantine=quarantine.sort("table", "file", "row"),
-        people=people,
+        quarantine=quarantine.select(QUARANTINE.names()).sort("table", "file", "row"),
+        people=_by_standing(told),
         findings={
             "nisn-shared": doubts.nisn_shared,
             "nik-of-one-person-twice": doubts.nik_twins,
@@ -111,50 +141,87 @@ def write_records(
     )
 
 
-@dataclass
-class _Made:
-    """What the parts hand up, a piece a part."""
+@dataclass(frozen=True)
+class PartRecords:
+    """What one part hands up of its records."""
 
-    counts: list[dict[str, TableCounts]] = field(default_factory=list)
-    quarantine: list[pl.DataFrame] = field(default_factory=list)
-    evidence: list[pl.DataFrame] = field(default_factory=list)
-
-
-def _write_people(
-    loop: PartLoop, cut: ShuffledExtract, reference: Reference, period: Period, evidence_key: Secret
-) -> _Made:
-    """Write people and duties of every part."""
-    made = _Made()
-    for part in loop.each("records"):
-        records = make_records(cut.read_part(part), reference, period, evidence_key=evidence_key)
-        loop.file(part, "people").parent.mkdir(parents=True, exist_ok=True)
-        records.people.write_parquet(loop.file(part, "people"))
-        records.duties.write_parquet(loop.file(part, "duties"))
-        made.counts.append(records.counts)
-        made.quarantine.append(records.quarantine)
-        made.evidence.append(records.evidence)
-    return made
+    counts: dict[str, TableCounts]
+    quarantine: pl.DataFrame
+    verdicts: pl.DataFrame
+    """desired.verdicts.VERDICTS, as if nobody were under doubt."""
 
 
-def _write_desired(
-    loop: PartLoop,
-    reference: Reference,
-    regulation: Regulation,
-    doubts: Doubts,
-    counts: list[dict[str, TableCounts]],
-) -> dict[str, dict[str, int]]:
-    """Write desired accounts of every part; people by standing and reason over all parts."""
-    rules = DesiredRules(regulation, reference, doubts.people)
-    told = [pl.DataFrame(schema=VERDICTS)]
-    for part in loop.each("desired accounts"):
-        people = pl.read_parquet(loop.file(part, "people"))
-        duties = pl.read_parquet(loop.file(part, "duties"))
-        desired = desired_accounts(people, duties, rules)
-        desired.write_parquet(loop.file(part, "desired"))
-        told.append(verdicts(person_verdicts(people, duties, desired), counts[part]))
-    summed = pl.concat(told).group_by("standing", "reason").agg(pl.col("people").sum()).sort("standing", "reason")
+@dataclass(frozen=True)
+class DesiredWork:
+    """Writes a part's desired accounts, as if nobody were under doubt, and the evidence that says who is."""
+
+    cut: ShuffledExtract
+    rules: DesiredRules
+    period: Period
+    evidence_seed: int
+    folder: Path
+
+    def __call__(self, part: int) -> PartRecords:
+        """Make one part."""
+        tables = self.cut.read_part(part)
+        records = make_records(tables, self.rules.reference, self.period, evidence_seed=self.evidence_seed)
+        part_file(self.folder, part, "desired").parent.mkdir(parents=True, exist_ok=True)
+        write_evidence(records.evidence, part_file(self.folder, part, "evidence"))
+        desired = desired_accounts(records.people, records.duties, self.rules)
+        desired.write_parquet(part_file(self.folder, part, "desired"), compression="lz4", statistics=False)
+        told = verdicts(person_verdicts(records.people, records.duties, desired), records.counts)
+        return PartRecords(records.counts, records.quarantine, told)
+
+
+def _hold(loop: PartLoop, doubts: Doubts) -> list[pl.DataFrame]:
+    """Write the account keys of people under doubt; what changes in the verdicts (VERDICTS, with negative numbers) is returned."""
+    found = [_Doubted(pl.DataFrame(schema={"account_key": pl.Binary}), pl.DataFrame(schema=VERDICTS))]
+    if doubts.people.height:
+        found += loop.each("doubts", DoubtWork(doubts.people, loop.folder))
+    keys = pl.concat([part.keys for part in found])
+    keys.sort("account_key").write_parquet(loop.folder / DOUBTED_FILE)
+    return [part.verdicts for part in found]
+
+
+DOUBTED_FILE = "doubted.parquet"
+"""Account keys of people under doubt, of all parts: their desired accounts count as ineligible."""
+
+
+@dataclass(frozen=True)
+class _Doubted:
+    keys: pl.DataFrame
+    verdicts: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class DoubtWork:
+    """Finds the desired accounts of people under doubt in a part."""
+
+    people: pl.DataFrame
+    """`person_id`."""
+    folder: Path
+
+    def __call__(self, part: int) -> _Doubted:
+        """Look through one part."""
+        columns = ["person_id", "account_key", "jenjang", "standing", "reason"]
+        wanted = pl.read_parquet(part_file(self.folder, part, "desired"), columns=columns).join(
+            self.people, on="person_id", how="semi"
+        )
+        before = best_verdicts(wanted).select("standing", "reason", people=pl.lit(-1, pl.Int64))
+        after = before.with_columns(
+            standing=pl.lit(Standing.INELIGIBLE.value),
+            reason=pl.lit(ReasonCode.SUSPECTED_DUPLICATE.value),
+            people=-pl.col("people"),
+        )
+        changed = pl.concat([before, after]).group_by("standing", "reason").sum()
+        return _Doubted(wanted.select("account_key"), conform(changed, VERDICTS))
+
+
+def _by_standing(told: pl.DataFrame) -> dict[str, dict[str, int]]:
+    """VERDICTS of all parts as standing to reason to people."""
+    summed = told.group_by("standing", "reason").agg(pl.col("people").sum()).sort("standing", "reason")
     by_standing: dict[str, dict[str, int]] = {}
-    for standing, reason, number in summed.iter_rows():
+    for standing, reason, number in summed.filter(pl.col("people") != 0).iter_rows():
         by_standing.setdefault(standing, {})[reason] = number
     return by_standing
 
@@ -176,19 +243,33 @@ def reconcile_parts(loop: PartLoop, snapshot: Path, rules: ReconcileRules) -> li
         schema={"jenjang": pl.String, "folded": pl.String, "there": pl.String},
         orient="row",
     ).unique(["jenjang", "folded"], keep="first", maintain_order=True)
-    changes = []
-    for part in loop.each("compare"):
-        desired = pl.read_parquet(loop.file(part, "desired"))
-        served = desired.filter(pl.col("jenjang").is_in(list(rules.orgunits)))
+    doubted = pl.read_parquet(loop.folder / DOUBTED_FILE)
+    return loop.each("compare", CompareWork(loop.folder, snapshot, rules, spelling, doubted, loop.threads))
+
+
+@dataclass(frozen=True)
+class CompareWork:
+    """Compares a part."""
+
+    folder: Path
+    snapshot: Path
+    rules: ReconcileRules
+    spelling: pl.DataFrame
+    doubted: pl.DataFrame
+    threads: int
+
+    def __call__(self, part: int) -> PartChanges:
+        """Compare one part."""
+        desired = hold_doubted(pl.read_parquet(part_file(self.folder, part, "desired")), self.doubted)
+        served = desired.filter(pl.col("jenjang").is_in(list(self.rules.orgunits)))
         made = reconcile_part(
-            _as_spelt(served, spelling),
-            read_part(snapshot, part),
-            suspended_by_us=rules.suspended_by_us,
-            seed=rules.seed,
-            threads=loop.threads,
+            _as_spelt(served, self.spelling),
+            read_part(self.snapshot, part),
+            suspended_by_us=self.rules.suspended_by_us,
+            seed=self.rules.seed,
+            threads=self.threads,
         )
-        changes.append(replace(made, tallies=pl.concat([made.tallies, _not_served(desired, rules.orgunits)])))
-    return changes
+        return replace(made, tallies=pl.concat([made.tallies, _not_served(desired, self.rules.orgunits)]))
 
 
 def _as_spelt(desired: pl.DataFrame, spelling: pl.DataFrame) -> pl.DataFrame:

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -24,11 +24,13 @@ from belajarid_recon.directory.google import GoogleDirectory
 from belajarid_recon.directory.snapshot import (
     SnapshotFacts,
     SnapshotRequest,
+    address_files,
+    adopt_snapshot,
     orgunits,
-    read_addresses,
     read_facts,
     take_snapshots,
 )
+from belajarid_recon.engines import open_engine
 from belajarid_recon.errors import InputError, PlanError, SettingsError
 from belajarid_recon.partitions import PartLoop, ReconcileRules, Watch, quiet, reconcile_parts, write_records
 from belajarid_recon.plan.build import PlanContext, build_plan
@@ -44,7 +46,7 @@ from belajarid_recon.sources.extract import Extract, open_extract
 from belajarid_recon.state.atomic import write_atomically
 from belajarid_recon.state.folders import RunFolder, RunStatus, latest_run, list_runs, new_run, open_run, unfinished_run
 from belajarid_recon.state.keyprints import check_keys
-from belajarid_recon.state.ledger import read_ledger
+from belajarid_recon.state.ledger import ledger_digest, ledger_files
 from belajarid_recon.state.lifecycle import suspended_by_us
 from belajarid_recon.state.lock import StateLock
 
@@ -56,6 +58,7 @@ __all__ = [
     "apply_run",
     "latest",
     "make_plan",
+    "plan_from_snapshot",
     "read_plan",
     "verify_run",
 ]
@@ -141,38 +144,8 @@ DOUBTFUL = (NoStep.MARKER_ON_TWO_ACCOUNTS, NoStep.ADDRESS_OURS_WITHOUT_MARKER, N
 """Reasons that only a person can mend."""
 
 
-def make_plan(settings: Settings, request: PlanRequest, *, watch: Watch = quiet) -> PlannedRun:
-    """Read the register and the directory and write a plan into a new run folder. The directory is only read.
-
-    Everything that can be refused is looked at before the run folder is made. Raises ReconError kinds by what is to be
-    mended: input, settings, directory, or an earlier run that is not finished.
-    """
-    components = Components.of(settings)
-    with StateLock(settings.state, purpose="plan"):
-        _refuse_unfinished(settings.state)
-        _remove_half_made(settings.state)
-        _refuse_earlier(settings.state, request.date)
-        regulation = load_regulations(settings.regulations, request.date, request.regulation)
-        keys = Keys.of(settings)
-        directories = connect(settings, components.clock, components.randomness)
-        opened = _Register(open_extract(request.extract), request.date, regulation, keys.marker)
-        _check_customers(settings, directories)
-        run = new_run(settings.state, components.clock, components.randomness)
-        loop = PartLoop(run.records, settings.run.parts, settings.run.threads, watch)
-        try:
-            counts = _write_records(loop, run, opened)
-            _snapshot(settings, components, directories, run.snapshot, watch)
-            plan = _plan(settings, run, run.snapshot, watch)
-            write_plan(run.plan, plan)
-        except BaseException:
-            # A run without a plan is of no use, and it holds personal numbers.
-            shutil.rmtree(run.path, ignore_errors=True)
-            raise
-        return PlannedRun(run, plan, counts)
-
-
 @dataclass(frozen=True)
-class _Register:
+class Register:
     """A checked extract and the rules it is read by."""
 
     extract: Extract
@@ -181,7 +154,92 @@ class _Register:
     marker_key: Secret
 
 
-def _write_records(loop: PartLoop, run: RunFolder, register: _Register) -> dict[str, dict[str, int]]:
+def make_plan(settings: Settings, request: PlanRequest, *, watch: Watch = quiet) -> PlannedRun:
+    """Read the register and the directory and write a plan into a new run folder. The directory is only read.
+
+    Everything that can be refused is looked at before the run folder is made. Raises ReconError kinds by what is to be
+    mended: input, settings, directory, or an earlier run that is not finished.
+    """
+    components = Components.of(settings)
+    with StateLock(settings.state, purpose="plan"):
+        register = opened_register(settings, request)
+        directories = connect(settings, components.clock, components.randomness)
+        _check_customers(settings, directories)
+
+        def take(folder: Path) -> None:
+            _snapshot(settings, components, directories, folder, watch)
+
+        return _planned(settings, components, register, take, watch)
+
+
+def plan_from_snapshot(settings: Settings, request: PlanRequest, snapshot: Path, *, watch: Watch = quiet) -> PlannedRun:
+    """Plan as `make_plan` does, from a snapshot sealed before, without reaching a server.
+
+    Its parts must be those of the settings and its customers those of the tenants; else SettingsError. What has changed in
+    the directory since it was sealed is not known: apply reads every account before it changes it, and creates without a look.
+    """
+    components = Components.of(settings)
+    with StateLock(settings.state, purpose="plan"):
+        register = opened_register(settings, request)
+        sealed = read_facts(snapshot)
+        _check_sealed(settings, sealed)
+        return _planned(settings, components, register, lambda folder: adopt_snapshot(snapshot, folder), watch)
+
+
+def _check_sealed(settings: Settings, sealed: SnapshotFacts) -> None:
+    """Refuse a snapshot of other customers, without one of the tenants, or cut otherwise."""
+    if sealed.parts != settings.run.parts:
+        raise SettingsError(
+            f"the snapshot is cut into other parts than the settings say: {sealed.parts} and {settings.run.parts}",
+            hint=f"set run.parts = {sealed.parts}",
+        )
+    for tenant, account in settings.tenants.items():
+        if sealed.tenants.get(tenant, {}).get("customer_id") != account.customer_id:
+            raise SettingsError(
+                f"the snapshot is of another customer than the settings say: tenants.{tenant}",
+                hint="take a snapshot with these settings",
+            )
+
+
+def opened_register(settings: Settings, request: PlanRequest) -> Register:
+    """Everything that can be refused before a run folder is made, and the checked extract."""
+    _refuse_unfinished(settings.state)
+    _remove_half_made(settings.state)
+    _refuse_earlier(settings.state, request.date)
+    regulation = load_regulations(settings.regulations, request.date, request.regulation)
+    keys = Keys.of(settings)
+    return Register(open_extract(request.extract), request.date, regulation, keys.marker)
+
+
+def desired_parts(settings: Settings, register: Register, folder: Path) -> Iterator[pl.DataFrame]:
+    """Desired accounts (schemas.DESIRED) of every part, by way of records in `folder`: what a plan compares, for tools."""
+    with open_engine(settings.run) as engine:
+        loop = PartLoop(folder, settings.run.parts, settings.run.threads, engine=engine)
+        write_records(loop, register.extract, register.day, register.regulation, register.marker_key)
+    for path in loop.files("desired"):
+        yield pl.read_parquet(path)
+
+
+def _planned(
+    settings: Settings, components: Components, register: Register, snapshot: Callable[[Path], None], watch: Watch
+) -> PlannedRun:
+    """A new run: records, then the snapshot that `snapshot` puts into a folder, then the plan."""
+    run = new_run(settings.state, components.clock, components.randomness)
+    try:
+        with open_engine(settings.run) as engine:
+            loop = PartLoop(run.records, settings.run.parts, settings.run.threads, watch, engine)
+            counts = _write_records(loop, run, register)
+            snapshot(run.snapshot)
+            plan = _plan(settings, run, run.snapshot, loop)
+        write_plan(run.plan, plan)
+    except BaseException:
+        # A run without a plan is of no use, and it holds personal numbers.
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise
+    return PlannedRun(run, plan, counts)
+
+
+def _write_records(loop: PartLoop, run: RunFolder, register: Register) -> dict[str, dict[str, int]]:
     """Write records, quarantine and what a plan needs to know of them; returns the row counts."""
     records = write_records(loop, register.extract, register.day, register.regulation, register.marker_key)
     records.quarantine.write_parquet(run.quarantine)
@@ -253,7 +311,9 @@ def verify_run(settings: Settings, run_id: str | None = None, *, watch: Watch = 
         directories = connect(settings, components.clock, components.randomness)
         try:
             _snapshot(settings, components, directories, folder, watch)
-            again = _plan(settings, run, folder, watch)
+            with open_engine(settings.run) as engine:
+                loop = PartLoop(run.records, _made_from(run)["parts"], settings.run.threads, watch, engine)
+                again = _plan(settings, run, folder, loop)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         result = _compare_plans(made, again)
@@ -360,12 +420,11 @@ def _snapshot(
     take_snapshots(directories, request)
 
 
-def _plan(settings: Settings, run: RunFolder, snapshot: Path, watch: Watch) -> Plan:
+def _plan(settings: Settings, run: RunFolder, snapshot: Path, loop: PartLoop) -> Plan:
     """Compare a run's desired accounts with a snapshot and make a plan of the differences."""
     made_from = _made_from(run)
-    ledger = read_ledger(settings.state)
+    ledger = ledger_files(settings.state)
     sealed = read_facts(snapshot)
-    loop = PartLoop(run.records, made_from["parts"], settings.run.threads, watch)
     if sealed.parts != loop.parts:
         raise PlanError(
             f"snapshot and records are cut differently: {sealed.parts} parts and {loop.parts}",
@@ -377,6 +436,7 @@ def _plan(settings: Settings, run: RunFolder, snapshot: Path, watch: Watch) -> P
     units = {tenant.value: orgunits(snapshot, tenant.value) for tenant in settings.tenants}
     seed = int.from_bytes(SystemRandomness().bytes(8), "little")
     changes = reconcile_parts(loop, snapshot, ReconcileRules(units, ours["account_key"], seed))
+    loop.watch("plan", 0, 1)
     _refuse_strangers(changes)
     _refuse_foreign_domains(changes, sealed)
     context = PlanContext(
@@ -384,7 +444,7 @@ def _plan(settings: Settings, run: RunFolder, snapshot: Path, watch: Watch) -> P
         customer_ids={tenant.value: account.customer_id for tenant, account in sorted(settings.tenants.items())},
         date=made_from["date"],
         regulation=made_from["regulation"],
-        addresses=pl.concat([read_addresses(snapshot), ledger]),
+        addresses=[*address_files(snapshot), *ledger],
         orgunits=units,
         kabkota_names=made_from["kabkota_names"],
         guards=settings.guards,
@@ -396,7 +456,7 @@ def _plan(settings: Settings, run: RunFolder, snapshot: Path, watch: Watch) -> P
         "extract": made_from["extract"],
         "regulation": made_from["regulation_digest"],
         "snapshot": sealed.digest,
-        "ledger": frame_digest(ledger),
+        "ledger": ledger_digest(ledger),
         "suspended_by_us": frame_digest(ours),
         "guards": settings.guards.model_dump(),
         "key_prints": prints,

@@ -116,11 +116,24 @@ class Guards(_Table):
     demotions_per_tenant: Ceiling = Ceiling(share_max=0.10, count_max=10_000, count_min=10)
 
 
+class EngineName(StrEnum):
+    """Who works the parts."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 class Run(_Table):
-    """How the work is cut. Neither number changes a plan."""
+    """How the work is cut, and who does it. Nothing here changes a plan."""
 
     parts: Annotated[int, Field(ge=1, le=512)] = 4
     threads: Annotated[int, Field(ge=1, le=64)] = 2
+    """Threads of one call of the core."""
+    parts_at_once: Annotated[int, Field(ge=1, le=512)] = 2
+    """Parts under way at once: memory is theirs, and not the country's."""
+    engine: EngineName = EngineName.LOCAL
+    ray_address: Annotated[str, Field(max_length=256)] = ""
+    """Address of a Ray cluster that sees the same folders; empty: workers on this machine, on loopback."""
 
     @model_validator(mode="after")
     def _power_of_two(self) -> Run:

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from belajarid_recon import _core
+from belajarid_recon import differences
 from belajarid_recon.bench.job import Job
 
 _SEED = 0x5EED
 """Drawn anew for each run elsewhere; a benchmark repeats."""
 
 
-def by_core(job: Job) -> None:
-    """The whole comparison in the Rust core."""
-    _core.diff(
+def by_diff(job: Job) -> None:
+    """The public function, as anybody calls it."""
+    differences.diff(
         job.source,
         job.directory,
         key=job.key,
         attributes=job.attributes,
-        key_form="auto",
-        exact=False,
-        normalise={},
         seed=_SEED,
-        memory_limit=job.memory_limit or 2 << 30,
+        memory_limit=differences.MEMORY_LIMIT if job.memory_limit is None else job.memory_limit,
         threads=job.threads,
         temporary_folder=job.temporary_folder,
         out=job.out,
-        progress=None,
+        allow_disjoint=True,
     )
 
 
-FORMS: dict[str, Callable[[Job], None]] = {"core": by_core}
+FORMS: dict[str, Callable[[Job], None]] = {"diff": by_diff}

@@ -15,8 +15,9 @@ from importlib.metadata import version
 
 import orjson
 
-from belajarid_recon import _core
 from belajarid_recon.bench.job import Job, peak_bytes
+from belajarid_recon.differences import MEMORY_LIMIT
+from belajarid_recon.errors import ReconError
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Engine:
 
 
 ENGINES = {
-    "recon": Engine("by_recon", "core", "belajarid-recon", "belajarid_recon", 2 << 30),
+    "recon": Engine("by_recon", "diff", "belajarid-recon", "belajarid_recon", MEMORY_LIMIT),
     "duckdb": Engine("by_duckdb", "groups", "duckdb", "duckdb", None),
     "duckdb-4gb": Engine("by_duckdb", "groups", "duckdb", "duckdb", 4_000_000_000),
     "polars": Engine("by_polars", "groups", "polars", "polars", None),
@@ -58,7 +59,7 @@ def main(arguments: list[str]) -> None:
     try:
         forms[engine.form](job)
     except Exception as error:  # whatever it is, the parent says it beside the other engines
-        told = f": {error}" if isinstance(error, _core.TableError) else ""
+        told = f": {error}" if isinstance(error, ReconError) else ""
         answer["failure"] = f"{type(error).__name__}{told}"
     answer["peak_bytes"] = peak_bytes()
     sys.stdout.buffer.write(orjson.dumps(answer))

@@ -107,14 +107,6 @@ def is_installed(engine: str) -> bool:
     return importlib.util.find_spec(ENGINES[engine].import_name) is not None
 
 
-def parquet_files(path: Path) -> tuple[str, ...]:
-    """A file, or all Parquet files below a folder, in order. Raises InputError when there is none."""
-    found = sorted(path.rglob("*.parquet")) if path.is_dir() else [path] if path.is_file() else []
-    if not found:
-        raise InputError(f"no Parquet file: {path}", hint="name a file or a folder that holds some")
-    return tuple(map(str, found))
-
-
 def key_form(inputs: Inputs) -> KeyForm:
     """Whether the first key of each side is a UUID as text.
 

@@ -13,6 +13,7 @@ import typer
 from belajarid_recon.cli.commands import DebugOption, JsonOption
 from belajarid_recon.cli.ending import ending
 from belajarid_recon.cli.printer import Printer
+from belajarid_recon.differences import find_files
 from belajarid_recon.errors import ReconError
 
 
@@ -57,11 +58,15 @@ def bench(
             Rounds,
             compare_engines,
             is_installed,
-            parquet_files,
         )
 
         names = tuple(_words(engines)) if engines else tuple(filter(is_installed, DEFAULT))
-        inputs = Inputs(parquet_files(source), parquet_files(directory), key, tuple(_words(attributes)))
+        inputs = Inputs(
+            source=tuple(find_files(source, side="source")),
+            directory=tuple(find_files(directory, side="directory")),
+            key=key,
+            attributes=tuple(_words(attributes)),
+        )
         cores = threads or min(len(os.sched_getaffinity(0)), 64)
         with (
             tempfile.TemporaryDirectory(prefix="belajarid-recon-bench-", dir=folder) as place,

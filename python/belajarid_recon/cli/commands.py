@@ -13,7 +13,7 @@ from belajarid_recon.cli.ending import GO_ON, ending
 from belajarid_recon.cli.printer import Printer, plan_table
 from belajarid_recon.errors import ExitStatus, InputError, SettingsError
 from belajarid_recon.plan.definition import Plan
-from belajarid_recon.settings import Settings, load_settings
+from belajarid_recon.settings import EngineName, Settings, load_settings
 
 SettingsOption = Annotated[Path, typer.Option("--settings", help="Settings file (TOML).", show_default=True)]
 ExtractOption = Annotated[Path, typer.Option("--extract", help="Folder with the register's tables as Parquet.")]
@@ -22,6 +22,9 @@ DateOption = Annotated[
     typer.Option("--date", help="The run's date, YYYY-MM-DD; today if absent. Decides semester and regulation."),
 ]
 RegulationOption = Annotated[str | None, typer.Option("--regulation", help="Regulation id, instead of the date's own.")]
+EngineOption = Annotated[
+    EngineName | None, typer.Option("--engine", help="Who works the parts, instead of the settings' own.")
+]
 RunOption = Annotated[str | None, typer.Option("--run", help="Run id; the latest run if absent.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of tables.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -41,11 +44,19 @@ def parse_date(text: str | None) -> date:
         raise SettingsError(f"not a date: {text}", hint="write it as 2026-11-15") from error
 
 
+def _with_engine(settings: Settings, engine: EngineName | None) -> Settings:
+    """The settings with the engine that was typed, if one was."""
+    if engine is None:
+        return settings
+    return settings.model_copy(update={"run": settings.run.model_copy(update={"engine": engine})})
+
+
 def plan(
     extract: ExtractOption,
     settings: SettingsOption = DEFAULT_SETTINGS,
     date: DateOption = None,
     regulation: RegulationOption = None,
+    engine: EngineOption = None,
     *,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -56,7 +67,7 @@ def plan(
     """
     printer = Printer(as_json=as_json)
     with ending(printer, debug=debug):
-        loaded = load_settings(settings)
+        loaded = _with_engine(load_settings(settings), engine)
         request = pipeline.PlanRequest(extract=extract, date=parse_date(date), regulation=regulation)
         _plan(printer, loaded, request)
 
@@ -100,6 +111,7 @@ def run(
     settings: SettingsOption = DEFAULT_SETTINGS,
     date: DateOption = None,
     regulation: RegulationOption = None,
+    engine: EngineOption = None,
     *,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -110,7 +122,7 @@ def run(
     """
     printer = Printer(as_json=as_json)
     with ending(printer, debug=debug, go_on=GO_ON):
-        loaded = load_settings(settings)
+        loaded = _with_engine(load_settings(settings), engine)
         request = pipeline.PlanRequest(extract=extract, date=parse_date(date), regulation=regulation)
         planned = _plan(printer, loaded, request)
         _apply(printer, loaded, planned.folder.run_id)

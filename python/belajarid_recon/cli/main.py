@@ -9,12 +9,13 @@ import typer
 
 from belajarid_recon import __version__
 from belajarid_recon.cli import bench, commands, demo
+from belajarid_recon.cli.diff import diff
 from belajarid_recon.errors import ExitStatus
 
 EXIT_STATUSES = """
-Exit statuses: 0 done · 1 fault in the program · 2 wrong usage · 3 the extract is refused · 4 the settings are refused ·
+Exit statuses: 0 done · 1 fault in the program · 2 wrong usage · 3 the extract or a table is refused · 4 the settings are refused ·
 5 busy: locked by another run, or a port is in use · 6 the directory refuses or cannot be reached · 7 the plan is refused ·
-8 work remains: steps are held or parked, or the directory differs · 9 the machine refuses: a full disk, a file ·
+8 work remains: steps are held or parked, or what was compared differs · 9 the machine refuses: a full disk, a file ·
 130 interrupted, go on with `apply`.
 """
 
@@ -55,6 +56,7 @@ app.command("plan", epilog=EXIT_STATUSES)(commands.plan)
 app.command("apply", epilog=EXIT_STATUSES)(commands.apply)
 app.command("verify", epilog=EXIT_STATUSES)(commands.verify)
 app.command("abandon", epilog=EXIT_STATUSES)(commands.abandon)
+app.command("diff", epilog=EXIT_STATUSES)(diff)
 app.command("emulator", epilog=EXIT_STATUSES)(commands.emulator)
 app.command("bench", epilog=EXIT_STATUSES)(bench.bench)
 app.add_typer(population, name="population")

@@ -12,9 +12,13 @@ from belajarid_recon.desired.orgunits import UNIT_OF_ROLE, unit_paths
 from belajarid_recon.desired.reasons import ReasonCode
 from belajarid_recon.records import Reference
 from belajarid_recon.regulations import Regulation, domains
-from belajarid_recon.schemas import DESIRED, JENJANG_CODE, Role, Standing
+from belajarid_recon.schemas import ACCOUNT_ATTRIBUTES, DESIRED, JENJANG_CODE, Role, Standing
+from belajarid_recon.sources.columns import as_number
 
 _KEY = ["person_id", "jenjang"]
+
+_OF_ACTIVE = ("role", "nama", "domain", "accepted_domains", *(name for name in ACCOUNT_ATTRIBUTES if name != "domain"))
+"""Columns of schemas.DESIRED that are null unless the standing is active."""
 
 _ROLE_RANK = {role.value: rank for rank, role in enumerate(Role)}
 _REASON_RANK = {reason.value: rank for rank, reason in enumerate(ReasonCode)}
@@ -42,31 +46,53 @@ def desired_accounts(people: pl.DataFrame, duties: pl.DataFrame, rules: DesiredR
     NPSN. A leaver has ended duties and none that still holds; the latest end counts. Doubted people get neither account nor
     suspension until a person decides.
     """
-    judged = judged_duties(duties, rules.regulation)
-    chosen = _chosen(judged)
-    named = people.select("person_id", "marker", "given_name", "family_name")
-    held = rules.doubted.select("person_id").unique().with_columns(held=pl.lit(value=True))
-    rows = (
-        chosen.join(named, on="person_id", how="inner")
-        .join(held, on="person_id", how="left")
-        .with_columns(
-            standing=pl.when(pl.col("held")).then(pl.lit(Standing.INELIGIBLE.value)).otherwise("standing"),
-            reason=pl.when(pl.col("held")).then(pl.lit(ReasonCode.SUSPECTED_DUPLICATE.value)).otherwise("reason"),
-        )
-    )
+    # Nine of ten people have one duty: nothing is to be chosen there, and choosing costs the most.
+    several = duties.select(as_number("person_id").is_duplicated())["person_id"]
+    chosen = pl.concat(
+        [
+            _chosen(judged_duties(duties.filter(~several), rules.regulation, alone=True), alone=True),
+            _chosen(judged_duties(duties.filter(several), rules.regulation), alone=False),
+        ]
+    ).with_columns(person=as_number("person_id"))
+    named = people.select("marker", "given_name", "family_name", person=as_number("person_id"))
+    rows = chosen.join(named, on="person", how="inner")
     codes = rows["jenjang"].replace_strict(
         {jenjang.value: code for jenjang, code in JENJANG_CODE.items()}, return_dtype=pl.UInt8
     )
     keys = pl.Series(_core.account_keys(rows["marker"], codes)).cast(pl.Binary).alias("account_key")
-    return _with_attributes(rows.with_columns(keys), rules.reference).sort("account_key")
+    desired = _with_attributes(rows.with_columns(keys), rules.reference).sort("account_key")
+    return hold_doubted(desired, rules.doubted.select("person_id"))
 
 
-def _chosen(judged: pl.DataFrame) -> pl.DataFrame:
-    """The duty that speaks for each person and jenjang, with `standing` and the `role` of an active one."""
+def hold_doubted(desired: pl.DataFrame, doubted: pl.DataFrame) -> pl.DataFrame:
+    """Desired accounts (schemas.DESIRED, or less of its columns) with those of `doubted` ineligible.
+
+    `doubted` has one column of `desired`, `person_id` or `account_key`. The order of rows stays.
+    """
+    if doubted.is_empty():
+        return desired
+    key = doubted.columns[0]
+    held = pl.col(key).is_in(doubted[key].unique().implode())
+    said = {"standing": Standing.INELIGIBLE.value, "reason": ReasonCode.SUSPECTED_DUPLICATE.value}
+    return desired.with_columns(
+        *(pl.when(held).then(pl.lit(word)).otherwise(name).alias(name) for name, word in said.items()),
+        *(pl.when(~held).then(name).alias(name) for name in _OF_ACTIVE if name in desired.columns),
+    )
+
+
+def _chosen(judged: pl.DataFrame, *, alone: bool) -> pl.DataFrame:
+    """The duty that speaks for each person and jenjang, with `standing` and the `role` of an active one.
+
+    `alone`: each row is its person's only one.
+    """
+
+    def any_of_key(condition: pl.Expr) -> pl.Expr:
+        return condition if alone else condition.any().over(_KEY)
+
     roles = {duty: role.value for duty, role in ROLE_OF_DUTY.items()}
     ranked = judged.with_columns(
         role=pl.col("duty").replace_strict(roles, default=None, return_dtype=pl.String),
-        stays=pl.col("holds").any().over(_KEY),
+        stays=any_of_key(pl.col("holds")),
         gone=pl.col("exit_code").is_not_null(),
     ).with_columns(
         # 0: gives the account; 1: an end that counts; 2: says why there is none; 3: an end that does not count.
@@ -77,8 +103,25 @@ def _chosen(judged: pl.DataFrame) -> pl.DataFrame:
         .otherwise(2),
         role_rank=pl.col("role").replace_strict(_ROLE_RANK, default=-1, return_dtype=pl.Int64),
         reason_rank=pl.col("reason").replace_strict(_REASON_RANK, return_dtype=pl.Int64),
-        half_head=(pl.col("reason") == ReasonCode.HEAD_WITHOUT_HEAD_TYPE).any().over(_KEY),
+        half_head=any_of_key(pl.col("reason") == ReasonCode.HEAD_WITHOUT_HEAD_TYPE),
     )
+    first = ranked if alone else _first_of_key(ranked)
+    active, leaver = pl.col("order") == 0, pl.col("order") == 1
+    return first.with_columns(
+        standing=pl.when(active)
+        .then(pl.lit(Standing.ACTIVE.value))
+        .when(leaver)
+        .then(pl.lit(Standing.LEAVER.value))
+        .otherwise(pl.lit(Standing.INELIGIBLE.value)),
+        # An educator who is half a head keeps the educator's account, and the reason says why it is no admin's.
+        reason=pl.when(active & pl.col("half_head") & (pl.col("role") == Role.GURU))
+        .then(pl.lit(ReasonCode.HEAD_WITHOUT_HEAD_TYPE.value))
+        .otherwise("reason"),
+    )
+
+
+def _first_of_key(ranked: pl.DataFrame) -> pl.DataFrame:
+    """The first row of each person and jenjang by the rules of `desired_accounts`."""
     ordered = ranked.sort(
         "order",
         pl.when(pl.col("eligible")).then(-pl.col("role_rank")),
@@ -92,19 +135,7 @@ def _chosen(judged: pl.DataFrame) -> pl.DataFrame:
         "exit_code",
         nulls_last=True,
     )
-    first = ordered.unique(_KEY, keep="first", maintain_order=True)
-    active, leaver = pl.col("order") == 0, pl.col("order") == 1
-    return first.with_columns(
-        standing=pl.when(active)
-        .then(pl.lit(Standing.ACTIVE.value))
-        .when(leaver)
-        .then(pl.lit(Standing.LEAVER.value))
-        .otherwise(pl.lit(Standing.INELIGIBLE.value)),
-        # An educator who is half a head keeps the educator's account, and the reason says why it is no admin's.
-        reason=pl.when(active & pl.col("half_head") & (pl.col("role") == Role.GURU))
-        .then(pl.lit(ReasonCode.HEAD_WITHOUT_HEAD_TYPE.value))
-        .otherwise("reason"),
-    )
+    return ordered.unique(_KEY, keep="first", maintain_order=True)
 
 
 def _with_attributes(rows: pl.DataFrame, reference: Reference) -> pl.DataFrame:

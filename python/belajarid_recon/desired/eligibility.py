@@ -19,19 +19,21 @@ _ELIGIBLE = {
 }
 
 
-def judged_duties(duties: pl.DataFrame, regulation: Regulation) -> pl.DataFrame:
+def judged_duties(duties: pl.DataFrame, regulation: Regulation, *, alone: bool = False) -> pl.DataFrame:
     """Duties in a jenjang (schemas.DUTY) with `reason`, `eligible`, and `holds`.
 
     `holds`: the duty has not ended, so that the person has not left the jenjang, eligible or not. A row of an earlier year
     holds, because absence is not departure; half a head's duty and a role that is not in force hold nobody. A duty that is
     unclear (a row was set aside) holds too, and keeps an educator's account as it is: the lost row may make a head.
+    `alone`: each row is its person's only one, so that none is looked for.
     """
+    unclear = pl.col("duty") == "unclear"
     gone = pl.col("exit_code").is_not_null()
     weak = pl.col("duty").is_in(["head", "operator"]) & ~pl.col("current")
     return (
         duties.filter(pl.col("jenjang").is_not_null())
         .with_columns(
-            reason=_reason(regulation, gone), unclear=(pl.col("duty") == "unclear").any().over("person_id", "jenjang")
+            reason=_reason(regulation, gone), unclear=unclear if alone else unclear.any().over("person_id", "jenjang")
         )
         .with_columns(
             reason=pl.when(pl.col("unclear") & (pl.col("reason") == ReasonCode.EDUCATOR_ELIGIBLE.value))

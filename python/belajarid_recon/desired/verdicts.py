@@ -6,6 +6,7 @@ import polars as pl
 
 from belajarid_recon.desired.reasons import ReasonCode
 from belajarid_recon.schemas import PersonKind, Standing
+from belajarid_recon.sources.columns import as_number
 from belajarid_recon.sources.tables import TableCounts
 
 VERDICTS = pl.Schema({"person_kind": pl.String, "standing": pl.String, "reason": pl.String, "people": pl.Int64})
@@ -19,28 +20,31 @@ def person_verdicts(people: pl.DataFrame, duties: pl.DataFrame, desired: pl.Data
     Somebody with several jenjang counts under the best standing (active, leaver, ineligible). Somebody without a row in
     `desired` is ineligible: `form-outside-belajar-id` with duties outside belajar.id only, `no-duty` without any.
     """
-    best = (
-        desired.select("person_id", "standing", "reason", rank=_rank(), jenjang="jenjang")
-        .sort("person_id", "rank", "jenjang")
-        .unique("person_id", keep="first")
-    )
-    outside = duties.select("person_id").unique().with_columns(outside=pl.lit(value=True))
-    missing = (
-        pl.when(pl.col("outside"))
+    best = best_verdicts(desired)
+    best = best.with_columns(person=as_number("person_id")).drop("person_id")
+    told = people.select("person_id", "person_kind", person=as_number("person_id")).join(best, on="person", how="left")
+    named, missing = told.filter(pl.col("reason").is_not_null()), told.filter(pl.col("reason").is_null())
+    outside = missing["person_id"].is_in(duties["person_id"].unique().implode())
+    reason = (
+        pl.when(outside)
         .then(pl.lit(ReasonCode.FORM_OUTSIDE_BELAJAR_ID.value))
         .otherwise(pl.lit(ReasonCode.NO_DUTY.value))
     )
-    return (
-        people.select("person_id", "person_kind")
-        .join(best, on="person_id", how="left")
-        .join(outside, on="person_id", how="left")
-        .select(
-            "person_id",
-            "person_kind",
-            standing=pl.col("standing").fill_null(Standing.INELIGIBLE.value),
-            reason=pl.coalesce("reason", missing),
-        )
+    unnamed = missing.with_columns(standing=pl.lit(Standing.INELIGIBLE.value), reason=reason)
+    return pl.concat([named, unnamed]).select("person_id", "person_kind", "standing", "reason")
+
+
+def best_verdicts(desired: pl.DataFrame) -> pl.DataFrame:
+    """`person_id`, `standing`, `reason`: one row for each person of `desired`, under the best standing."""
+    several = desired.select(as_number("person_id").is_duplicated())["person_id"]
+    columns = ["person_id", "standing", "reason"]
+    first = (
+        desired.filter(several)
+        .select(*columns, "jenjang", rank=_rank())
+        .sort("person_id", "rank", "jenjang")
+        .unique("person_id", keep="first", maintain_order=True)
     )
+    return pl.concat([desired.filter(~several).select(columns), first.select(columns)])
 
 
 def verdicts(persons: pl.DataFrame, counts: dict[str, TableCounts]) -> pl.DataFrame:

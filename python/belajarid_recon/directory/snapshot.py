@@ -122,6 +122,16 @@ def take_snapshots(directories: Mapping[Jenjang, Directory], request: SnapshotRe
     Raises SettingsError when a server answers with another customer id than the settings hold, and DirectoryError when a list cannot
     be read to its end. Nothing is left behind then.
     """
+    return seal_snapshot(request, lambda spool: _read_tenants(directories, request, spool))
+
+
+def seal_snapshot(request: SnapshotRequest, read: Callable[[Path], dict[str, dict[str, Any]]]) -> SnapshotFacts:
+    """Seal what `read` puts into the empty spool folder it is given.
+
+    `read` writes `<tenant>.<list>/*.accounts.parquet` (schemas.OBSERVED) and `*.addresses.parquet` (`user_id`), and returns a head for
+    each tenant: `customer_id`, `domains` (name to `accounts` and `deleted`), `findings`, `orgunits` (sorted). Whatever it raises
+    leaves nothing behind.
+    """
     if request.folder.exists():
         raise InputError(f"the snapshot exists already: {request.folder}")
     temporary = request.folder.with_name(request.folder.name + PART_SUFFIX)
@@ -130,7 +140,7 @@ def take_snapshots(directories: Mapping[Jenjang, Directory], request: SnapshotRe
     spool.mkdir(parents=True)
     try:
         started = request.clock.now()
-        tenants = _read_tenants(directories, request, spool)
+        tenants = read(spool)
         facts = _seal(temporary, spool, request, tenants)
         shutil.rmtree(spool)
         _close(temporary, facts, (started, request.clock.now()))
@@ -384,6 +394,35 @@ def _addresses_name(tenant: str) -> str:
     return f"addresses/{tenant}.parquet"
 
 
+def adopt_snapshot(source: Path, folder: Path) -> None:
+    """Put a sealed snapshot at `folder` too: the same files under second names where the file system can, else copies.
+
+    Sealed files are never written again, so that a second name is as good as a copy. Raises InputError when `source` is no snapshot
+    or lacks a file.
+    """
+    facts = read_facts(source)
+    temporary = folder.with_name(folder.name + PART_SUFFIX)
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        for name in [*facts.files, _FACTS]:
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            _second_name(source / name, temporary / name)
+        temporary.replace(folder)
+    except FileNotFoundError as error:
+        raise InputError(f"a file of the snapshot is missing: {error.filename}", hint="take it again") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _second_name(source: Path, place: Path) -> None:
+    try:
+        place.hardlink_to(source)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another file system, or one without second names
+        shutil.copyfile(source, place)
+
+
 def read_facts(folder: Path) -> SnapshotFacts:
     """What the snapshot says about itself. Raises InputError when it is no snapshot, or one of another format."""
     try:
@@ -427,6 +466,22 @@ def read_addresses(folder: Path) -> pl.DataFrame:
     )
 
 
+def address_files(folder: Path) -> list[Path]:
+    """The files that `read_addresses` reads, each checked against its seal: for readers that cannot hold them.
+
+    Raises InputError when a file is missing or damaged.
+    """
+    facts = read_facts(folder)
+    names = [name for tenant in sorted(facts.tenants) if (name := _addresses_name(tenant)) in facts.files]
+    for name in names:
+        try:
+            with (folder / name).open("rb") as file:
+                _check_seal(folder / name, hashlib.file_digest(file, "sha256").hexdigest(), facts.files[name])
+        except OSError as error:
+            raise _missing(folder / name) from error
+    return [folder / name for name in names]
+
+
 def orgunits(folder: Path, tenant: str) -> set[str]:
     """Paths of a tenant's organisational units below the root."""
     return set(read_facts(folder).tenants[tenant]["orgunits"])
@@ -440,10 +495,18 @@ def _read_sealed(folder: Path, name: str, schema: pl.Schema) -> pl.DataFrame:
     try:
         content = (folder / name).read_bytes()
     except OSError as error:
-        raise InputError(f"a file of the snapshot is missing: {folder / name}", hint="take it again") from error
-    if hashlib.sha256(content).hexdigest() != sealed["sha256"]:
-        raise InputError(f"a file of the snapshot is damaged: {folder / name}", hint="take it again")
+        raise _missing(folder / name) from error
+    _check_seal(folder / name, hashlib.sha256(content).hexdigest(), sealed)
     return _typed(pl.read_parquet(io.BytesIO(content)), schema)
+
+
+def _check_seal(path: Path, digest: str, sealed: Mapping[str, Any]) -> None:
+    if digest != sealed["sha256"]:
+        raise InputError(f"a file of the snapshot is damaged: {path}", hint="take it again")
+
+
+def _missing(path: Path) -> InputError:
+    return InputError(f"a file of the snapshot is missing: {path}", hint="take it again")
 
 
 def _typed(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from belajarid_recon.desired.orgunits import with_units_above
-from belajarid_recon.naming.user_ids import allocate_user_ids
+from belajarid_recon.naming.user_ids import Addresses, allocate_user_ids, given_before
 from belajarid_recon.plan.definition import Plan, PlanFacts
 from belajarid_recon.plan.guards import hold_steps
 from belajarid_recon.reconcile import BASE, PROPOSAL, TALLY, PartChanges
@@ -50,8 +50,8 @@ class PlanContext:
     customer_ids: dict[str, str]
     date: str
     regulation: str
-    addresses: pl.DataFrame
-    """schemas.ADDRESSES: directory and ledger."""
+    addresses: Addresses
+    """schemas.ADDRESSES: directory and ledger, as a frame or as files."""
     orgunits: dict[str, set[str]]
     """Tenant to the paths that exist."""
     kabkota_names: dict[str, str]
@@ -90,7 +90,7 @@ def _named(proposals: pl.DataFrame, context: PlanContext) -> tuple[pl.DataFrame,
     likely theirs and has lost its marker: a second account would be the worst answer.
     """
     creations = proposals.filter(pl.col("action") == Action.CREATE).select("account_key", "tenant", "nama")
-    before = _given_before(creations, context.addresses)
+    before = given_before(creations, context.addresses)
     fresh = creations.join(before, on="account_key", how="anti").select("account_key", "nama")
     given = allocate_user_ids(fresh, context.addresses, naming_key=context.naming_key, threads=context.threads)
     given = pl.concat(
@@ -109,19 +109,6 @@ def _named(proposals: pl.DataFrame, context: PlanContext) -> tuple[pl.DataFrame,
     refused = judged.drop_nulls("refusal").group_by("tenant", name="refusal").len("count")
     free = judged.filter(pl.col("refusal").is_null()).drop("given", "in_use", "refusal")
     return free, conform(refused.with_columns(kind=pl.lit("reason")), TALLY)
-
-
-def _given_before(creations: pl.DataFrame, addresses: pl.DataFrame) -> pl.DataFrame:
-    """`account_key`, `user_id` and `in_use` of people the ledger has a user ID for: the first by letters if there are several."""
-    directory = addresses.filter(pl.col("owner").is_null()).select("tenant", "user_id").unique()
-    return (
-        addresses.filter(pl.col("owner").is_not_null())
-        .select("tenant", "user_id", account_key="owner")
-        .join(creations.select("account_key", "tenant"), on=["account_key", "tenant"], how="semi")
-        .join(directory.with_columns(in_use=pl.lit(value=True)), on=["tenant", "user_id"], how="left")
-        .group_by("account_key")
-        .agg(pl.col("user_id").min(), in_use=pl.col("in_use").any())
-    )
 
 
 def _orgunit_steps(proposals: pl.DataFrame, existing: dict[str, set[str]]) -> pl.DataFrame:

@@ -1,6 +1,13 @@
 """Stage 2: rows become people and duties; what cannot be used is quarantined with a reason."""
 
-from belajarid_recon.records.duplicates import EVIDENCE, Doubts, find_duplicates
+from belajarid_recon.records.duplicates import (
+    EVIDENCE,
+    Doubts,
+    evidence_seed,
+    find_duplicates,
+    find_duplicates_in,
+    write_evidence,
+)
 from belajarid_recon.records.made import Records, add_counts, check_counts, make_records
 from belajarid_recon.records.period import Period
 from belajarid_recon.records.reference import Reference, make_reference
@@ -13,7 +20,10 @@ __all__ = [
     "Reference",
     "add_counts",
     "check_counts",
+    "evidence_seed",
     "find_duplicates",
+    "find_duplicates_in",
     "make_records",
     "make_reference",
+    "write_evidence",
 ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 
 import polars as pl
 
@@ -14,7 +17,11 @@ EVIDENCE = pl.Schema({"person_id": pl.Binary, "kind": pl.String, "digest": pl.UI
 """`kind` is `nisn` or `nik`; `digest` a keyed hash of the number, `twin` (`nik` only) of the number, birth date and folded name.
 
 64 bits: among 53 million pupils the chance that any two different numbers meet is below 1 in 4,000 a run, and the harm is one
-pair of accounts that waits. It stays in memory: 40 bytes a row and two rows a person."""
+pair of accounts that waits."""
+
+ROWS_AT_ONCE = 8_000_000
+"""Digests that are looked through together: 64 MB, whatever the size of the country."""
+_ROW_GROUP = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -30,24 +37,50 @@ class Doubts:
     nik_shared: int
 
 
-def evidence_of(people: pl.DataFrame, key: Secret) -> pl.DataFrame:
+def evidence_seed(key: Secret) -> int:
+    """The seed of evidence under a key. It tells nothing of the key, so that it may go to workers."""
+    digest = hashlib.blake2b(key=key.reveal(), digest_size=8, person=b"evidence").digest()
+    return int.from_bytes(digest, "little")
+
+
+def evidence_of(people: pl.DataFrame, seed: int) -> pl.DataFrame:
     """Evidence (EVIDENCE) of people (schemas.PERSON): pupils and staff are kept apart, for one person may be both."""
-    seed = int.from_bytes(key.reveal()[:8], "little")
     number = pl.concat_str("person_kind", "value", separator="|")
-    twin = pl.concat_str("person_kind", "value", "tanggal_lahir", names.comparable_name("nama"), separator="|")
-    kinds = [
-        people.filter(pl.col(kind).is_not_null()).select(
-            "person_id", "person_kind", "nama", "tanggal_lahir", kind=pl.lit(kind), value=pl.col(kind)
-        )
-        for kind in ("nisn", "nik")
-    ]
-    return (
-        pl.concat(kinds)
-        .select(
-            "person_id", "kind", digest=number.hash(seed), twin=pl.when(pl.col("kind") == "nik").then(twin.hash(seed))
-        )
-        .cast(EVIDENCE)
+    twin = pl.concat_str("person_kind", "value", "tanggal_lahir", "letters", separator="|")
+    nisn = people.filter(pl.col("nisn").is_not_null()).select("person_id", "person_kind", value="nisn")
+    nik = people.filter(pl.col("nik").is_not_null()).select(
+        "person_id", "person_kind", "tanggal_lahir", "nama", value="nik"
     )
+    nik = nik.with_columns(names.comparable_names(nik["nama"]).alias("letters"))
+    told = [
+        nisn.select("person_id", kind=pl.lit("nisn"), digest=number.hash(seed), twin=pl.lit(None, pl.UInt64)),
+        nik.select("person_id", kind=pl.lit("nik"), digest=number.hash(seed), twin=twin.hash(seed)),
+    ]
+    return pl.concat(told).cast(EVIDENCE)
+
+
+def write_evidence(evidence: pl.DataFrame, path: Path) -> None:
+    """Write one part's evidence in order of its digests, so that a range of them is read alone."""
+    evidence.sort("digest").write_parquet(path, compression="uncompressed", statistics=True, row_group_size=_ROW_GROUP)
+
+
+def find_duplicates_in(files: Sequence[Path], rows_at_once: int = ROWS_AT_ONCE) -> Doubts:
+    """What `find_duplicates` finds in the evidence that `write_evidence` wrote for all parts, without holding it."""
+    everything = pl.scan_parquet(list(files), glob=False, hive_partitioning=False)
+    rows = int(everything.select(pl.len()).collect().item())
+    cuts = max(1, -(-rows // rows_at_once))
+    bounds = [(1 << 64) * cut // cuts for cut in range(cuts + 1)]
+    digest = pl.col("digest")
+    repeated = [
+        everything.select("digest")
+        .filter(digest.is_between(pl.lit(first, pl.UInt64), pl.lit(following - 1, pl.UInt64)))
+        .filter(digest.is_duplicated())
+        .collect()["digest"]
+        .unique()
+        for first, following in pairwise(bounds)
+    ]
+    doubtful = pl.concat(repeated)
+    return find_duplicates([everything.filter(digest.is_in(doubtful.implode())).collect()])
 
 
 def find_duplicates(evidence: Iterable[pl.DataFrame]) -> Doubts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from belajarid_recon.sources.columns import split
+from belajarid_recon.sources.columns import as_number, split
 from belajarid_recon.sources.tables import ASIDE, Table
 
 
@@ -20,5 +20,6 @@ def judge(table: Table, verdict: pl.Expr) -> Table:
 
 
 def in_series(column: str, values: pl.Series) -> pl.Expr:
-    """Whether a column's value is among `values`; false for null."""
-    return pl.col(column).is_in(values.implode()).fill_null(value=False)
+    """Whether a column's identifier (16 bytes) is among `values`; false for null."""
+    numbers = values.to_frame("id").select(as_number("id"))["id"]
+    return as_number(column).is_in(numbers.implode()).fill_null(value=False)

@@ -16,8 +16,7 @@ from belajarid_recon.records.pupils import judge_memberships, judge_rows, pupil_
 from belajarid_recon.records.reference import Reference
 from belajarid_recon.records.staff import StaffRows, staff_duties
 from belajarid_recon.schemas import DUTY, QUARANTINE, PersonKind
-from belajarid_recon.secrets import Secret
-from belajarid_recon.sources.columns import fault
+from belajarid_recon.sources.columns import as_number, fault
 from belajarid_recon.sources.parts import PartTables
 from belajarid_recon.sources.reasons import QuarantineReason
 from belajarid_recon.sources.tables import Table, TableCounts, repeated_rows
@@ -42,7 +41,7 @@ class Records:
     counts: dict[str, TableCounts]
 
 
-def make_records(part: PartTables, reference: Reference, period: Period, *, evidence_key: Secret) -> Records:
+def make_records(part: PartTables, reference: Reference, period: Period, *, evidence_seed: int) -> Records:
     """Judge every row of a part and make people and duties of the accepted ones.
 
     Pure; the same for any order of rows, but for which of several equal rows is the one accepted. Raises ReconError (a
@@ -60,7 +59,7 @@ def make_records(part: PartTables, reference: Reference, period: Period, *, evid
     )
     clear = _with_schools(pl.concat([registered, staff_duties(rows, reference, period)]), reference, people)
     duties = pl.concat([clear, _unclear(clear, judged, part.lost_operators)])
-    there = duties.filter(pl.col("exit_code").is_null() & pl.col("current")).select("person_id")
+    there = duties.filter(pl.col("exit_code").is_null() & pl.col("current"))["person_id"]
     counts = {name: _counts(name, table, people) for name, table in judged.items()}
     read = {name: table.read for name, table in part.tables.items()} | {"role_pengguna": part.operators.read}
     check_counts(counts, read)
@@ -68,7 +67,7 @@ def make_records(part: PartTables, reference: Reference, period: Period, *, evid
         people=people,
         duties=duties,
         quarantine=pl.concat([table.quarantine(name) for name, table in judged.items()]).cast(QUARANTINE),
-        evidence=evidence_of(people.join(there, on="person_id", how="semi"), evidence_key),
+        evidence=evidence_of(people.filter(in_series("person_id", there)), evidence_seed),
         counts=counts,
     )
 
@@ -141,10 +140,11 @@ def _judge_operators(table: Table, staff: pl.Series, everybody: pl.Series, refer
 
 def _with_schools(bare: pl.DataFrame, reference: Reference, people: pl.DataFrame) -> pl.DataFrame:
     """Duties of known people as schemas.DUTY."""
-    schools = reference.schools.rename({"open": "school_open"})
+    schools = reference.schools.rename({"open": "school_open"}).with_columns(school=as_number("sekolah_id"))
     return (
-        bare.join(people.select("person_id"), on="person_id", how="semi")
-        .join(schools, on="sekolah_id", how="inner")
+        bare.filter(in_series("person_id", people["person_id"]))
+        .with_columns(school=as_number("sekolah_id"))
+        .join(schools.drop("sekolah_id"), on="school", how="inner")
         .select(list(DUTY))
         .cast(DUTY)
     )
@@ -177,7 +177,7 @@ def _counts(name: str, table: Table, people: pl.DataFrame) -> TableCounts:
     accepted = table.frame.height
     unused = 0
     if name in ("peserta_didik", "ptk"):
-        unused = accepted - table.frame.join(people, left_on="_person", right_on="person_id", how="semi").height
+        unused = accepted - table.frame.select(in_series("_person", people["person_id"]).sum()).item()
     elif accepted:
         unused = table.frame.filter(pl.col("soft_delete")).height
     return TableCounts(table.read, accepted, table.aside.height, unused)

@@ -25,8 +25,7 @@ def judge_people(table: Table, other_ids: pl.Series) -> Table:
 
 def judge_names(table: Table) -> Table:
     """Set aside rows whose name has no letter; the frame gains `given_name` and `family_name`, and `nama` is folded."""
-    folded = table.frame.select(names.folded_name("nama"))["nama"]
-    frame = table.frame.with_columns(folded, *names.account_names(folded).get_columns())
+    frame = table.frame.with_columns(names.read_names(table.frame["nama"]).get_columns())
     named = Table(frame, table.aside, table.files, table.read)
     nameless = pl.col("family_name").is_null() | pl.col("given_name").is_null()
     return judge(named, pl.when(nameless).then(fault("nama", QuarantineReason.NAME_UNUSABLE)))

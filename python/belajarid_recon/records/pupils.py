@@ -7,7 +7,7 @@ import polars as pl
 from belajarid_recon.records.judging import in_series, judge
 from belajarid_recon.records.reference import Reference
 from belajarid_recon.regulations import duties
-from belajarid_recon.sources.columns import fault
+from belajarid_recon.sources.columns import as_number, fault
 from belajarid_recon.sources.reasons import QuarantineReason
 from belajarid_recon.sources.tables import Table, repeated_rows
 
@@ -44,16 +44,19 @@ def pupil_duties(registrations: pl.DataFrame, memberships: pl.DataFrame, referen
     The grade is that of the current semester's class at the school of the registration; of several the highest, because a pupil
     in two of them has been promoted and not yet taken out. An ended registration has none.
     """
+    known = reference.classes.select("grade", room=as_number("rombongan_belajar_id"), school=as_number("sekolah_id"))
     classes = (
         memberships.filter(~pl.col("soft_delete"))
-        .join(reference.classes, on="rombongan_belajar_id", how="inner")
-        .group_by("_person", "sekolah_id")
+        .select(person=as_number("_person"), room=as_number("rombongan_belajar_id"))
+        .join(known, on="room", how="inner")
+        .group_by("person", "school")
         .agg(pl.col("grade").max())
     )
     there = pl.col("jenis_keluar_id").is_null()
     return (
         registrations.filter(~pl.col("soft_delete"))
-        .join(classes, on=["_person", "sekolah_id"], how="left")
+        .with_columns(person=as_number("_person"), school=as_number("sekolah_id"))
+        .join(classes, on=["person", "school"], how="left")
         .select(
             person_id="_person",
             sekolah_id="sekolah_id",

@@ -15,7 +15,7 @@ from belajarid_recon import _core
 from belajarid_recon.errors import InputError
 from belajarid_recon.schemas import QUARANTINE
 from belajarid_recon.secrets import Secret
-from belajarid_recon.sources.columns import COLUMNS, person_of
+from belajarid_recon.sources.columns import COLUMNS, person_of, uuid_columns
 from belajarid_recon.sources.extract import PERSON_KEYS, Extract, scan_file
 from belajarid_recon.sources.operators import OPERATOR, read_operators
 from belajarid_recon.sources.reasons import QuarantineReason
@@ -203,7 +203,7 @@ class _Shuffle:
 
     def run(self, group: _Group, files: list[Path], key: str) -> pl.DataFrame:
         """Cut files of one physical shape; the rows without a usable key come back as ASIDE."""
-        self._core(files, key, list(COLUMNS[group.table]), group.name)
+        self._core(files, key, list(COLUMNS[group.table]), group.name, uuid_columns(group.table))
         path = self.folder / "unkeyed" / f"{group.name}.parquet"
         if not path.exists():
             return pl.DataFrame(schema=ASIDE)
@@ -219,9 +219,9 @@ class _Shuffle:
             return
         path = self.folder / "operators.parquet"
         frame.write_parquet(path)
-        self._core([path], "person_id", _OPERATOR_COLUMNS, "operator")
+        self._core([path], "person_id", _OPERATOR_COLUMNS, "operator", [])
 
-    def _core(self, files: list[Path], key: str, columns: list[str], table: str) -> None:
+    def _core(self, files: list[Path], key: str, columns: list[str], table: str, uuids: list[str]) -> None:
         try:
             _core.shuffle(
                 [str(path) for path in files],
@@ -233,6 +233,7 @@ class _Shuffle:
                 out_folder=str(self.folder),
                 table=table,
                 threads=self.threads,
+                uuid_columns=uuids,
             )
         except (_core.TableError, OSError) as error:
             raise InputError(

@@ -7,6 +7,7 @@ another person even if everything else of this run is lost. Google itself lets a
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import polars as pl
@@ -42,6 +43,32 @@ def read_ledger(state: Path) -> pl.DataFrame:
         except (OSError, pl.exceptions.PolarsError) as error:
             raise PlanError(f"ledger segment cannot be read: {path}", hint=_LOST_HINT) from error
     return pl.concat(frames).unique().sort("tenant", "user_id", "owner")
+
+
+def ledger_files(state: Path) -> list[Path]:
+    """The ledger's segments, Parquet files of schemas.ADDRESSES in the order of their runs: for readers that cannot hold them.
+
+    A row may stand in several. Raises PlanError when a segment is missing, is no whole file, or has other columns.
+    """
+    _refuse_missing(state)
+    files = sorted(_folder(state).glob("*.parquet"))
+    for path in files:
+        try:
+            columns = pl.read_parquet_schema(path)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise PlanError(f"ledger segment cannot be read: {path}", hint=_LOST_HINT) from error
+        if missing := [name for name in ADDRESSES if name not in columns]:
+            raise PlanError(f"ledger segment has no such column: {path}, column {missing[0]}", hint=_LOST_HINT)
+    return files
+
+
+def ledger_digest(files: list[Path]) -> str:
+    """SHA-256 over the names and the digests of segments."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def _refuse_missing(state: Path) -> None:

@@ -85,15 +85,23 @@ pub enum Pairs {
     All,
 }
 
+/// What a walk counts beside its findings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Walked {
+    /// Keys with one row on each side, which are equal and are not told.
+    pub unchanged: u64,
+    /// Keys that stand on both sides, however often.
+    pub common: u64,
+}
+
 /// Compare two sides by walking both in key order; `tell` gets a finding for every key but those with one equal row on each side.
-/// Returns how many of these there are.
 pub fn compare<S: SortedRows, D: SortedRows>(
     source: &S,
     directory: &D,
     pairs: Pairs,
     mut tell: impl FnMut(Finding),
-) -> u64 {
-    let (mut one, mut other, mut unchanged) = (0, 0, 0);
+) -> Walked {
+    let (mut one, mut other, mut walked) = (0, 0, Walked::default());
     while one < source.len() || other < directory.len() {
         let order = match (one < source.len(), other < directory.len()) {
             (true, false) => Ordering::Less,
@@ -104,8 +112,11 @@ pub fn compare<S: SortedRows, D: SortedRows>(
         };
         let ones = if order == Ordering::Greater { 0 } else { times(source, one) };
         let others = if order == Ordering::Less { 0 } else { times(directory, other) };
+        walked.common += u64::from(ones > 0 && others > 0);
         match (ones, others) {
-            (1, 1) if pairs == Pairs::Differing && source.digest(one) == directory.digest(other) => unchanged += 1,
+            (1, 1) if pairs == Pairs::Differing && source.digest(one) == directory.digest(other) => {
+                walked.unchanged += 1
+            }
             (1, 1) => tell(Finding { kind: Kind::Changed, source: Some(one), directory: Some(other), count: 1 }),
             (1, 0) => tell(Finding { kind: Kind::Added, source: Some(one), directory: None, count: 1 }),
             (0, 1) => tell(Finding { kind: Kind::Removed, source: None, directory: Some(other), count: 1 }),
@@ -123,7 +134,7 @@ pub fn compare<S: SortedRows, D: SortedRows>(
         one += ones;
         other += others;
     }
-    unchanged
+    walked
 }
 
 /// How many rows from here on have the key of the row here.
@@ -143,7 +154,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Finding, Kind, Pairs, SortedRows, compare};
+    use super::{Finding, Kind, Pairs, SortedRows, Walked, compare};
 
     /// Rows of a key of two bytes and a digest; the rank is the key's front.
     struct Side(Vec<([u8; 2], u128)>);
@@ -174,10 +185,10 @@ mod tests {
         }
     }
 
-    fn told(one: &Side, other: &Side, pairs: Pairs) -> (Vec<Finding>, u64) {
+    fn told(one: &Side, other: &Side, pairs: Pairs) -> (Vec<Finding>, Walked) {
         let mut findings = Vec::new();
-        let unchanged = compare(one, other, pairs, |finding| findings.push(finding));
-        (findings, unchanged)
+        let walked = compare(one, other, pairs, |finding| findings.push(finding));
+        (findings, walked)
     }
 
     /// One key of each kind comes out as that kind, in key order.
@@ -193,9 +204,10 @@ mod tests {
             line(Kind::DuplicateSource, Some(2), None, 2),
             line(Kind::Removed, None, Some(4), 1),
         ];
-        assert_eq!(told(&source, &directory, Pairs::Differing), (expected.to_vec(), 1));
-        let (all, unchanged) = told(&source, &directory, Pairs::All);
-        assert_eq!((all.len(), unchanged), (6, 0));
+        let walked = Walked { unchanged: 1, common: 2 };
+        assert_eq!(told(&source, &directory, Pairs::Differing), (expected.to_vec(), walked));
+        let (all, walked) = told(&source, &directory, Pairs::All);
+        assert_eq!((all.len(), walked), (6, Walked { unchanged: 0, common: 2 }));
         assert_eq!(all[4], line(Kind::Changed, Some(4), Some(3), 1));
     }
 
@@ -215,7 +227,7 @@ mod tests {
         /// Every key of either side is in exactly one place, and the rows of both sides add up.
         #[test]
         fn rows_add_up(one in rows(), other in rows()) {
-            let (findings, unchanged) = told(&Side::of(&one), &Side::of(&other), Pairs::Differing);
+            let (findings, walked) = told(&Side::of(&one), &Side::of(&other), Pairs::Differing);
             let mut keys = BTreeMap::<u8, (u64, u64)>::new();
             for (key, _) in &one {
                 keys.entry(*key).or_default().0 += 1;
@@ -225,7 +237,8 @@ mod tests {
             }
             let single = keys.values().filter(|(one, other)| *one <= 1 && *other <= 1).count() as u64;
             let doubled = keys.values().map(|(one, other)| u64::from(*one > 1) + u64::from(*other > 1)).sum::<u64>();
-            prop_assert_eq!(findings.len() as u64, single - unchanged + doubled);
+            prop_assert_eq!(findings.len() as u64, single - walked.unchanged + doubled);
+            prop_assert_eq!(walked.common, keys.values().filter(|(one, other)| *one > 0 && *other > 0).count() as u64);
             let counted = |kind| findings.iter().filter(|line| line.kind == kind).map(|line| line.count).sum::<u64>();
             let rows_doubled = keys.values().map(|(one, _)| if *one > 1 { *one } else { 0 }).sum::<u64>();
             prop_assert_eq!(counted(Kind::DuplicateSource), rows_doubled);

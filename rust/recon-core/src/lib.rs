@@ -6,6 +6,7 @@
 pub mod compare;
 pub mod marker;
 pub mod normalise;
+pub mod plain_name;
 pub mod row_digest;
 pub mod sha512_crypt;
 mod sha512_lanes;

@@ -7,13 +7,11 @@
 //!
 //! Bases hold no digits, so two bases never meet in one user ID, and each base of a jenjang can be settled by itself.
 
-use std::collections::BTreeSet;
-
 use any_ascii::any_ascii;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::HashKey;
-use crate::marker::AccountKey;
+use crate::marker::{ACCOUNT_KEY_BYTES, AccountKey};
 
 /// Most letters of a word in a base: with two words, a dot and six digits, 55 of the 64 characters that Google allows.
 pub const WORD_LETTERS_MAX: usize = 24;
@@ -22,39 +20,54 @@ pub const ATTEMPTS: u32 = 64;
 /// The base of a name without a letter: Indonesian for account.
 pub const NAMELESS: &str = "akun";
 
+/// Most letters and dots of a base.
+pub const BASE_BYTES_MAX: usize = 2 * WORD_LETTERS_MAX + 1;
+
 /// The base of a name.
 ///
 /// The name is normalised (NFKC), transliterated to ASCII (`any_ascii`) and lower-cased. Then blanks, hyphens, dots, commas and
 /// slashes part its words; of a word the letters a to z stay, 24 at most, and a word without any is none.
 #[must_use]
 pub fn base(name: &str) -> String {
-    if name.is_ascii() {
-        return joined(name);
-    }
-    // White space first: some of it has no transliteration, and would join the words it stands between.
-    let spaced = name.nfkc().map(|letter| if letter.is_whitespace() { ' ' } else { letter });
-    joined(&any_ascii(&spaced.collect::<String>()))
-}
-
-/// The first and the last word of an ASCII name.
-fn joined(name: &str) -> String {
-    let is_between = |letter: char| letter.is_ascii_whitespace() || matches!(letter, '\u{b}' | '-' | '.' | ',' | '/');
-    let mut words = name.split(is_between).filter(|word| word.contains(|letter: char| letter.is_ascii_alphabetic()));
-    let mut base = String::with_capacity(2 * WORD_LETTERS_MAX + 1);
-    match words.next() {
-        None => base.push_str(NAMELESS),
-        Some(first) => push_letters(&mut base, first),
-    }
-    if let Some(last) = words.next_back() {
-        base.push('.');
-        push_letters(&mut base, last);
-    }
+    let mut base = String::with_capacity(BASE_BYTES_MAX);
+    push_base(&mut base, name);
     base
 }
 
-fn push_letters(base: &mut String, word: &str) {
-    let letters = word.chars().filter(char::is_ascii_alphabetic).take(WORD_LETTERS_MAX);
-    base.extend(letters.map(|letter| letter.to_ascii_lowercase()));
+/// Append the base of a name.
+pub fn push_base(to: &mut String, name: &str) {
+    if name.is_ascii() {
+        return push_joined(to, name.as_bytes());
+    }
+    // White space first: some of it has no transliteration, and would join the words it stands between.
+    let spaced = name.nfkc().map(|letter| if letter.is_whitespace() { ' ' } else { letter });
+    push_joined(to, any_ascii(&spaced.collect::<String>()).as_bytes());
+}
+
+/// Append the first and the last word of an ASCII name.
+///
+/// The last word is looked for from the end, so that a long name is not read whole.
+fn push_joined(to: &mut String, name: &[u8]) {
+    let Some(start) = name.iter().position(u8::is_ascii_alphabetic) else {
+        return to.push_str(NAMELESS);
+    };
+    let (_, from_first) = name.split_at(start);
+    let (first, others) = from_first.split_at(from_first.iter().position(parts_words).unwrap_or(from_first.len()));
+    push_letters(to, first);
+    let Some(end) = others.iter().rposition(u8::is_ascii_alphabetic) else { return };
+    let (others, _) = others.split_at(end + 1);
+    let (_, last) = others.split_at(others.iter().rposition(parts_words).map_or(0, |at| at + 1));
+    to.push('.');
+    push_letters(to, last);
+}
+
+fn parts_words(letter: &u8) -> bool {
+    matches!(letter, b'\t'..=b'\r' | b' ' | b'-' | b'.' | b',' | b'/')
+}
+
+fn push_letters(to: &mut String, word: &[u8]) {
+    let letters = word.iter().filter(|letter| letter.is_ascii_alphabetic()).take(WORD_LETTERS_MAX);
+    to.extend(letters.map(|letter| char::from(letter.to_ascii_lowercase())));
 }
 
 /// The digits of a candidate: how many, and what number.
@@ -77,35 +90,70 @@ impl Digits {
             8..ATTEMPTS => (6, 1_000_000),
             _ => return None,
         };
-        let mut hasher = blake3::Hasher::new_keyed(naming_key.as_bytes());
-        let digest = hasher.update(account_key).update(&attempt.to_le_bytes()).finalize();
+        let mut message = [0; ACCOUNT_KEY_BYTES + 4];
+        for (to, from) in message.iter_mut().zip(account_key.iter().copied().chain(attempt.to_le_bytes())) {
+            *to = from;
+        }
+        let digest = blake3::keyed_hash(naming_key.as_bytes(), &message);
         let drawn = digest.as_bytes().first_chunk().map_or(0, |front| u64::from_le_bytes(*front));
         Some(Self { width, number: u32::try_from(drawn % numbers).ok()? })
     }
 
-    /// The base and digits of a user ID in lower case; `None` when it does not end in as many digits as a candidate has.
+    /// The base and digits of a user ID; `None` when it does not end in as many digits as a candidate has.
     #[must_use]
-    pub fn split(user_id: &str) -> Option<(&str, Self)> {
-        let base = user_id.trim_end_matches(|letter: char| letter.is_ascii_digit());
-        let digits = user_id.get(base.len()..)?;
+    pub fn split(user_id: &[u8]) -> Option<(&[u8], Self)> {
+        let end = user_id.iter().rposition(|byte| !byte.is_ascii_digit()).map_or(0, |at| at + 1);
+        let (base, digits) = user_id.split_at_checked(end)?;
         let width = u8::try_from(digits.len()).ok().filter(|width| (4..=6).contains(width))?;
-        Some((base, Self { width, number: digits.parse().ok()? }))
+        let number = digits.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0'));
+        Some((base, Self { width, number }))
     }
 
     /// The user ID of these digits after a base.
     #[must_use]
     pub fn after(self, base: &str) -> String {
-        format!("{base}{:0width$}", self.number, width = usize::from(self.width))
+        let mut user_id = String::with_capacity(base.len() + usize::from(self.width));
+        user_id.push_str(base);
+        self.push_to(&mut user_id);
+        user_id
     }
-}
 
-/// Digits that are taken: whose they are, as a position among the people, or nobody's among them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Taken {
-    /// The digits.
-    pub digits: Digits,
-    /// The position of the one person whom they do not block.
-    pub owner: Option<u32>,
+    /// Append the digits.
+    pub fn push_to(self, user_id: &mut String) {
+        let mut place = self.numbers() / 10;
+        while place > 0 {
+            user_id.push(char::from_digit(self.number / place % 10, 10).unwrap_or('0'));
+            place /= 10;
+        }
+    }
+
+    /// The digits as one number below 2^21, different for all digits of all widths.
+    #[must_use]
+    pub fn code(self) -> u32 {
+        self.number + Self::codes_before(self.width)
+    }
+
+    /// The digits of a code.
+    #[must_use]
+    pub fn of_code(code: u32) -> Option<Self> {
+        let width = [6, 5, 4].into_iter().find(|&width| Self::codes_before(width) <= code)?;
+        let digits = Self { width, number: code - Self::codes_before(width) };
+        (digits.number < digits.numbers()).then_some(digits)
+    }
+
+    /// How many numbers the width has.
+    fn numbers(self) -> u32 {
+        10_u32.pow(u32::from(self.width))
+    }
+
+    /// How many codes the smaller widths have.
+    fn codes_before(width: u8) -> u32 {
+        match width {
+            ..5 => 0,
+            5 => 10_000,
+            6.. => 110_000,
+        }
+    }
 }
 
 /// What a person got: the attempt and its digits.
@@ -117,36 +165,26 @@ pub struct Given {
     pub digits: Digits,
 }
 
-/// Give user IDs to the people of one base in one jenjang: each, in the order of their keys, takes the first candidate that is free.
+/// The first of a person's candidates that `is_free` says yes to, from the attempt `from` on; it is asked about one after the other.
 ///
-/// `people` are account keys with positions, in ascending order of keys; `taken` is in ascending order. `None`: no candidate is free.
-#[must_use]
-pub fn allocate(naming_key: &HashKey, people: &[(AccountKey, u32)], taken: &[Taken]) -> Vec<Option<Given>> {
-    let mut given = BTreeSet::new();
-    let first_free = |&(key, position): &(AccountKey, u32)| {
-        let candidate = |attempt| Digits::of(naming_key, &key, attempt).map(|digits| Given { attempt, digits });
-        let is_free =
-            |candidate: &Given| !given.contains(&candidate.digits) && !is_blocked(taken, candidate.digits, position);
-        let found = (0..ATTEMPTS).filter_map(candidate).find(is_free)?;
-        given.insert(found.digits);
-        Some(found)
-    };
-    people.iter().map(first_free).collect()
-}
-
-/// Whether anybody but this person has the digits.
-fn is_blocked(taken: &[Taken], digits: Digits, position: u32) -> bool {
-    let start = taken.partition_point(|row| row.digits < digits);
-    taken.iter().skip(start).take_while(|row| row.digits == digits).any(|row| row.owner != Some(position))
+/// Asking for the people of one base in one jenjang in the order of their keys, and taking out what each got, gives the rule's answer.
+pub fn first_free(
+    naming_key: &HashKey,
+    account_key: &AccountKey,
+    from: u32,
+    mut is_free: impl FnMut(Digits) -> bool,
+) -> Option<Given> {
+    (from..ATTEMPTS)
+        .filter_map(|attempt| Digits::of(naming_key, account_key, attempt).map(|digits| Given { attempt, digits }))
+        .find(|given| is_free(given.digits))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
+    use unicode_normalization::UnicodeNormalization;
 
-    use super::{ATTEMPTS, Digits, Taken, allocate, base};
+    use super::{ATTEMPTS, Digits, Given, base, first_free};
     use crate::HashKey;
     use crate::marker::AccountKey;
 
@@ -215,40 +253,63 @@ mod tests {
     #[test]
     fn user_ids_split_into_base_and_digits() {
         let digits = Digits::of(&naming_key(), &account_key(7), 0).unwrap();
-        assert_eq!(Digits::split(&digits.after("budi.santoso")), Some(("budi.santoso", digits)));
+        assert_eq!(Digits::split(digits.after("budi.santoso").as_bytes()), Some((b"budi.santoso".as_slice(), digits)));
         for other in ["budi.santoso", "budi123", "budi1234567", "", "\u{e9}"] {
-            assert_eq!(Digits::split(other), None, "{other}");
+            assert_eq!(Digits::split(other.as_bytes()), None, "{other}");
         }
-        assert_ne!(Digits::split("budi00012"), Digits::split("budi000012"));
+        assert_eq!(
+            Digits::split(b"0012").map(|(base, digits)| (base.len(), digits.after(""))),
+            Some((0, "0012".into()))
+        );
+        assert_ne!(Digits::split(b"budi00012"), Digits::split(b"budi000012"));
     }
 
-    /// One's own ledger row does not block; anybody else's does, also beside one's own.
+    /// Digits of all widths have codes of their own, next to each other from zero, and are read back from them.
     #[test]
-    fn only_the_owner_keeps_an_id() {
-        let digits = Digits::of(&naming_key(), &account_key(7), 0).unwrap();
-        let attempt = |owners: &[Option<u32>]| {
-            let taken = owners.iter().map(|&owner| Taken { digits, owner }).collect::<Vec<_>>();
-            allocate(&naming_key(), &[(account_key(7), 0)], &taken)[0].unwrap().attempt
+    fn codes_are_dense() {
+        for (text, code) in [
+            ("0000", 0),
+            ("9999", 9_999),
+            ("00000", 10_000),
+            ("99999", 109_999),
+            ("000000", 110_000),
+            ("999999", 1_109_999),
+        ] {
+            let (_, digits) = Digits::split(text.as_bytes()).unwrap();
+            assert_eq!(digits.code(), code);
+            assert_eq!(Digits::of_code(code).unwrap().after(""), text);
+        }
+        assert_eq!(Digits::of_code(1_110_000), None);
+    }
+
+    /// The candidates are asked about in order, from the attempt asked, and the first that is free is taken; with none free there is none.
+    #[test]
+    fn first_free_candidate_is_taken() {
+        let candidate = |attempt| Digits::of(&naming_key(), &account_key(7), attempt).unwrap();
+        let mut asked = Vec::new();
+        let given = first_free(&naming_key(), &account_key(7), 1, |digits| {
+            asked.push(digits);
+            digits == candidate(6)
+        });
+        assert_eq!(asked, (1..=6).map(candidate).collect::<Vec<_>>());
+        assert_eq!(given, Some(Given { attempt: 6, digits: candidate(6) }));
+        assert_eq!(first_free(&naming_key(), &account_key(7), 0, |_| false), None);
+    }
+
+    /// The rule for words, said another way: part, drop words without a letter, take the first and the last.
+    fn obvious(name: &str) -> String {
+        let spaced = name.nfkc().map(|letter| if letter.is_whitespace() { ' ' } else { letter }).collect::<String>();
+        let plain = if name.is_ascii() { name.to_owned() } else { any_ascii::any_ascii(&spaced) };
+        let letters = |word: &str| {
+            word.chars().filter(char::is_ascii_alphabetic).take(24).collect::<String>().to_ascii_lowercase()
         };
-        assert_eq!(attempt(&[]), 0);
-        assert_eq!(attempt(&[Some(0)]), 0);
-        assert_eq!(attempt(&[Some(0), Some(0)]), 0);
-        assert_eq!(attempt(&[None]), 1);
-        assert_eq!(attempt(&[Some(4)]), 1);
-        assert_eq!(attempt(&[None, Some(0)]), 1);
-    }
-
-    /// Whoever has no free candidate gets none, and takes nobody's.
-    #[test]
-    fn nobody_takes_what_is_not_theirs() {
-        let key = account_key(7);
-        let mut taken = (0..ATTEMPTS)
-            .map(|attempt| Taken { digits: Digits::of(&naming_key(), &key, attempt).unwrap(), owner: None })
-            .collect::<Vec<_>>();
-        taken.sort_unstable();
-        let given = allocate(&naming_key(), &[(key, 0), (account_key(8), 1)], &taken);
-        assert_eq!(given[0], None);
-        assert!(given[1].is_some());
+        let between = |letter: char| letter.is_ascii_whitespace() || "\u{b}-.,/".contains(letter);
+        let words = plain.split(between).map(letters).filter(|word| !word.is_empty()).collect::<Vec<_>>();
+        match words.as_slice() {
+            [] => "akun".to_owned(),
+            [word] => word.clone(),
+            [first, .., last] => format!("{first}.{last}"),
+        }
     }
 
     proptest! {
@@ -263,22 +324,10 @@ mod tests {
             }
         }
 
-        /// Many people with one base: all get different IDs, each its first that no lower key has; lower keys are not
-        /// touched by who comes after.
+        /// A base is what the rule for words says.
         #[test]
-        fn lower_keys_choose_first(numbers in prop::collection::btree_set(0_u32..100_000, 1..400)) {
-            let people = (0..).zip(&numbers).map(|(at, &number)| (account_key(number), at)).collect::<Vec<_>>();
-            let given = allocate(&naming_key(), &people, &[]);
-            let mut lower = BTreeSet::new();
-            for ((key, _), given) in people.iter().zip(&given) {
-                let given = given.unwrap();
-                for attempt in 0..given.attempt {
-                    prop_assert!(lower.contains(&Digits::of(&naming_key(), key, attempt).unwrap()));
-                }
-                prop_assert!(lower.insert(given.digits));
-            }
-            let half = people.len() / 2;
-            prop_assert_eq!(&allocate(&naming_key(), &people[..half], &[])[..], &given[..half]);
+        fn bases_are_the_obvious_ones(name in "[a-cX-Z1' .,/\\-\t\u{b}\u{e9}\u{3000}]{0,40}") {
+            prop_assert_eq!(base(&name), obvious(&name));
         }
     }
 }

@@ -9,29 +9,13 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
 use pyo3_arrow::PyRecordBatchReader;
-use pyo3_arrow::input::AnyRecordBatch;
 use recon_core::normalise::Normalisation;
 use recon_table::TableError;
-use recon_table::diff::{Comparison, Control, DiffCounts, Findings, KeyForm, Origin};
+use recon_table::diff::{Comparison, Control, DiffCounts, Findings, KeyForm};
 
 use crate::errors::PyTableError;
 use crate::interruptible;
-
-/// One side as callers give it.
-#[derive(FromPyObject)]
-pub(crate) enum Given {
-    Files(Vec<String>),
-    Table(AnyRecordBatch),
-}
-
-impl Given {
-    fn origin(self) -> PyResult<Origin> {
-        Ok(match self {
-            Self::Files(files) => Origin::Files(files),
-            Self::Table(table) => Origin::Stream(table.into_reader()?),
-        })
-    }
-}
+use crate::rows::RowsArgument;
 
 /// The result: counts, and the findings where they were not written to a file.
 #[pyclass(frozen, module = "belajarid_recon._core")]
@@ -57,6 +41,7 @@ impl Diff {
         let told = PyDict::new(py);
         told.set_item("source_rows", counts.source_rows)?;
         told.set_item("directory_rows", counts.directory_rows)?;
+        told.set_item("common", counts.common)?;
         told.set_item("unchanged", counts.unchanged)?;
         told.set_item("added", counts.added)?;
         told.set_item("removed", counts.removed)?;
@@ -87,12 +72,13 @@ impl Diff {
 #[allow(clippy::too_many_arguments)]
 #[pyfunction]
 #[pyo3(signature = (
-    source, directory, *, key, attributes, key_form, exact, normalise, seed, memory_limit, threads, temporary_folder, out, progress
+    source, directory, *, key, attributes, key_form, exact, normalise, seed, memory_limit, threads, temporary_folder, out, progress,
+    allow_disjoint = true
 ))]
 pub(crate) fn diff(
     py: Python<'_>,
-    source: Given,
-    directory: Given,
+    source: RowsArgument,
+    directory: RowsArgument,
     key: String,
     attributes: Vec<String>,
     key_form: &str,
@@ -104,6 +90,7 @@ pub(crate) fn diff(
     temporary_folder: PathBuf,
     out: Option<PathBuf>,
     progress: Option<Py<PyAny>>,
+    allow_disjoint: bool,
 ) -> PyResult<Diff> {
     let order = Comparison {
         key,
@@ -115,8 +102,9 @@ pub(crate) fn diff(
         memory_limit,
         threads,
         folder: temporary_folder,
+        allow_disjoint,
     };
-    let (source, directory) = (source.origin()?, directory.origin()?);
+    let (source, directory) = (source.rows()?, directory.rows()?);
     let control = Arc::new(Control::default());
     let work = || -> Result<Diff, TableError> {
         let findings = recon_table::diff::diff(source, directory, order, &control)?;

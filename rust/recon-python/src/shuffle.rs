@@ -10,7 +10,7 @@ use crate::errors::{hash_key, parts_of, raised};
 // The arguments are the verb's; callers name each of them.
 #[allow(clippy::too_many_arguments)]
 #[pyfunction]
-#[pyo3(signature = (files, *, key_column, key, columns, parts, marker_key, out_folder, table, threads))]
+#[pyo3(signature = (files, *, key_column, key, columns, parts, marker_key, out_folder, table, threads, uuid_columns=Vec::new()))]
 pub(crate) fn shuffle<'py>(
     py: Python<'py>,
     files: Vec<String>,
@@ -22,6 +22,7 @@ pub(crate) fn shuffle<'py>(
     out_folder: String,
     table: String,
     threads: usize,
+    uuid_columns: Vec<String>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let key = match (key, marker_key) {
         ("person", Some(bytes)) => KeyKind::Person(hash_key("marker_key", bytes)?),
@@ -31,7 +32,8 @@ pub(crate) fn shuffle<'py>(
         (other, _) => return Err(PyValueError::new_err(format!("key must be person or account: {other}"))),
     };
     let parts = parts_of(parts)?;
-    let order = Shuffle { files, key_column, key, columns, parts, out_folder: out_folder.into(), table, threads };
+    let out_folder = out_folder.into();
+    let order = Shuffle { files, key_column, key, columns, uuid_columns, parts, out_folder, table, threads };
     let counts = py.detach(|| recon_table::shuffle(&order)).map_err(raised)?;
     let result = PyDict::new(py);
     result.set_item("read", counts.read)?;

@@ -15,7 +15,7 @@ use arrow_schema::{Schema, SchemaRef};
 use arrow_select::take::take;
 
 use crate::TableError;
-use crate::part_file::PartFile;
+use crate::part_file::{PartFile, Purpose};
 use crate::source::{Source, Unit};
 use crate::threads::joined;
 
@@ -57,6 +57,8 @@ pub(crate) struct Destinations {
     pub(crate) aside: Vec<usize>,
     /// Columns whose values do not repeat.
     pub(crate) unrepeated: Vec<String>,
+    /// How long the files are to stay.
+    pub(crate) purpose: Purpose,
 }
 
 /// Rows ordered by destination; destination d has the rows from `starts[d]` to `starts[d + 1]`.
@@ -113,7 +115,7 @@ fn create_files(destinations: &Destinations) -> Result<Vec<PartFile>, TableError
     let unrepeated = destinations.unrepeated.iter().map(String::as_str).collect::<Vec<_>>();
     let create = |(number, place): (usize, &PathBuf)| {
         let schema = if number < count { &in_parts } else { &aside };
-        PartFile::create(place.clone(), schema, &unrepeated, row_group_bytes)
+        PartFile::create(place.clone(), schema, &unrepeated, row_group_bytes, destinations.purpose)
     };
     destinations.places.iter().enumerate().map(create).collect()
 }

@@ -21,9 +21,6 @@ pub enum TableError {
         /// The folder as the caller gave it.
         folder: String,
     },
-    /// The caller asked for the work to end before it was done.
-    #[error("the work was cancelled")]
-    Cancelled,
     /// A column of a file.
     #[error("{problem}: file {file}, column {column}")]
     FileColumn {
@@ -53,6 +50,9 @@ pub enum TableError {
     /// A password hash was asked for out of bounds.
     #[error(transparent)]
     Crypt(#[from] recon_core::sha512_crypt::CryptError),
+    /// The caller asked for the work to end before it was done.
+    #[error("the work was cancelled")]
+    Cancelled,
     /// Arrow refused an array or a stream.
     #[error("arrow data is not usable: {0}")]
     Arrow(#[from] arrow_schema::ArrowError),
@@ -62,5 +62,13 @@ impl TableError {
     /// A column in memory whose type is not one of those accepted.
     pub(crate) fn wrong_type(column: &str, accepted: &str, found: &DataType) -> Self {
         Self::Column { problem: format!("{accepted} expected, not {found}"), column: column.to_owned() }
+    }
+
+    /// A column's error with the file it was read from.
+    pub(crate) fn in_file(self, file: &str) -> Self {
+        match self {
+            Self::Column { problem, column } => Self::FileColumn { problem, file: file.to_owned(), column },
+            other => other,
+        }
     }
 }

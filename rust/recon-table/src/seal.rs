@@ -16,7 +16,7 @@ use crate::TableError;
 use crate::bytes_column::is_binary;
 use crate::cut::{Addressed, Counts, Destinations, cut, routed_schema};
 use crate::identifiers::fixed_size_binary;
-use crate::part_file::PartFile;
+use crate::part_file::{PartFile, Purpose};
 use crate::shuffle::{account_keys_of, check_columns, check_key, check_table_name, places};
 use crate::source::Source;
 use crate::threads::{checked_threads, in_ranges};
@@ -94,6 +94,7 @@ impl Seal {
             in_parts: columns.clone(),
             aside: columns,
             unrepeated: vec![self.key_column.clone()],
+            purpose: Purpose::Passing,
         }
     }
 
@@ -137,7 +138,8 @@ impl Seal {
         let order = order_of(rows.column(key_place));
         let columns = rows.columns().iter().map(|column| take(column, &order, None)).collect::<Result<Vec<_>, _>>()?;
         let sorted = RecordBatch::try_new(rows.schema(), columns)?;
-        let mut file = PartFile::create(place, rows.schema_ref(), &[&self.key_column], ROW_GROUP_BYTES)?;
+        let mut file =
+            PartFile::create(place, rows.schema_ref(), &[&self.key_column], ROW_GROUP_BYTES, Purpose::Lasting)?;
         file.write(&sorted)?;
         file.finish()?;
         Ok(file)

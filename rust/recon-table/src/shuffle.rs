@@ -14,12 +14,15 @@ use crate::TableError;
 use crate::bytes_column::{BytesColumn, is_binary, is_text};
 use crate::cut::{Addressed, Counts, Destinations, cut, routed_schema};
 use crate::identifiers::fixed_size_binary;
-use crate::part_file::PartFile;
+use crate::part_file::{PartFile, Purpose};
 use crate::source::Source;
 use crate::threads::checked_threads;
 
 /// Columns that a shuffle adds.
-const ADDED: [&str; 4] = ["_person", "_marker", "_file", "_row"];
+const ADDED: [&str; 5] = ["_person", "_marker", "_file", "_row", UNREADABLE];
+/// Which UUIDs of a row were there and could not be read, a bit each.
+const UNREADABLE: &str = "_unreadable";
+const UUID_COLUMNS_MAX: usize = 32;
 
 /// What chooses a row's part.
 pub enum KeyKind {
@@ -39,6 +42,8 @@ pub struct Shuffle {
     pub key: KeyKind,
     /// Columns to keep, in order.
     pub columns: Vec<String>,
+    /// Those of them that hold UUIDs and leave as 16 bytes.
+    pub uuid_columns: Vec<String>,
     /// How many parts.
     pub parts: Parts,
     /// Folder of the parts.
@@ -61,7 +66,11 @@ pub fn shuffle(order: &Shuffle) -> Result<Counts, TableError> {
     if !wanted.contains(&order.key_column) {
         wanted.push(order.key_column.clone());
     }
+    let uuid_places = order.uuid_places()?;
     let source = Source::open(&order.files, &wanted)?;
+    for &place in &uuid_places {
+        check_key(&source, place, |found| is_text(found) || is_binary(found) || *found == DataType::Null)?;
+    }
     let key_place = wanted.iter().position(|column| *column == order.key_column).unwrap_or(0);
     match order.key {
         KeyKind::Person(_) => check_key(&source, key_place, |key| is_text(key) || is_binary(key))?,
@@ -71,14 +80,54 @@ pub fn shuffle(order: &Shuffle) -> Result<Counts, TableError> {
     let address = |file: usize, first_row: usize, mut columns: Vec<ArrayRef>| {
         let key = Arc::clone(&columns[key_place]);
         columns.truncate(kept);
-        order.addressed(&source, file, first_row, &key, columns)
+        let unreadable = read_uuids(&mut columns, &uuid_places)?;
+        order.addressed(&source, file, first_row, &key, columns, unreadable)
     };
-    let (files, counts) = cut(&source, &address, &order.destinations(&source), threads)?;
+    let (files, counts) = cut(&source, &address, &order.destinations(&source, &uuid_places), threads)?;
     files.into_iter().try_for_each(PartFile::publish)?;
     Ok(counts)
 }
 
+/// Bring the columns at `places` to 16 bytes a row. Returned is, for each row, which of them were there and could not be read.
+///
+/// Text is taken without blanks around it, and blank text counts as null.
+fn read_uuids(columns: &mut [ArrayRef], places: &[usize]) -> Result<Option<ArrayRef>, TableError> {
+    let Some(rows) = places.first().map(|&place| columns[place].len()) else { return Ok(None) };
+    let mut unreadable = vec![0_u32; rows];
+    for (bit, &place) in places.iter().enumerate() {
+        let text = is_text(columns[place].data_type());
+        let Some(column) = BytesColumn::of(&columns[place]) else { continue };
+        let mut read = Vec::with_capacity(rows);
+        for (row, refused) in unreadable.iter_mut().enumerate() {
+            let found = if text {
+                column.text(row).map(str::trim).filter(|text| !text.is_empty()).map(str::as_bytes)
+            } else {
+                column.get(row)
+            };
+            let uuid = found.and_then(if text { parse_text } else { parse_bytes });
+            *refused |= u32::from(found.is_some() && uuid.is_none()) << bit;
+            read.push(uuid);
+        }
+        columns[place] = Arc::new(fixed_size_binary::<MARKER_BYTES>(read.into_iter())?);
+    }
+    Ok(Some(Arc::new(UInt32Array::from(unreadable))))
+}
+
 impl Shuffle {
+    /// Where among the columns those of UUIDs stand.
+    fn uuid_places(&self) -> Result<Vec<usize>, TableError> {
+        let problem =
+            |problem: &str, column: &str| TableError::Column { problem: problem.to_owned(), column: column.to_owned() };
+        if let Some(over) = self.uuid_columns.get(UUID_COLUMNS_MAX) {
+            return Err(problem("uuid_columns must be 32 at most", over));
+        }
+        let place_of = |wanted: &String| {
+            let found = self.columns.iter().position(|column| column == wanted);
+            found.ok_or_else(|| problem("column of UUIDs is not among the columns", wanted))
+        };
+        self.uuid_columns.iter().map(place_of).collect()
+    }
+
     /// The kept columns with those added, and where each row goes.
     fn addressed(
         &self,
@@ -87,6 +136,7 @@ impl Shuffle {
         first_row: usize,
         key: &ArrayRef,
         mut columns: Vec<ArrayRef>,
+        unreadable: Option<ArrayRef>,
     ) -> Result<Addressed, TableError> {
         let destinations = match &self.key {
             KeyKind::Person(hash_key) => {
@@ -103,6 +153,7 @@ impl Shuffle {
                 keys.iter().map(|key| self.destination(key.as_ref())).collect()
             }
         };
+        columns.extend(unreadable);
         let rows = key.len();
         columns.push(Arc::new(UInt32Array::from_value(u32::try_from(file).unwrap_or(u32::MAX), rows)));
         columns.push(Arc::new(Int64Array::from_iter_values((0..rows).map(|row| row_number(first_row + row)))));
@@ -113,12 +164,18 @@ impl Shuffle {
         key.map_or(self.parts.count(), |key| self.parts.part_of(key))
     }
 
-    fn destinations(&self, source: &Source) -> Destinations {
+    fn destinations(&self, source: &Source, uuid_places: &[usize]) -> Destinations {
         let kept = self.columns.len();
         let mut fields = source.fields[..kept].to_vec();
+        for &place in uuid_places {
+            fields[place] = added(fields[place].name(), DataType::FixedSizeBinary(16));
+        }
         if matches!(self.key, KeyKind::Person(_)) {
             fields.push(added("_person", DataType::FixedSizeBinary(16)));
             fields.push(added("_marker", DataType::FixedSizeBinary(16)));
+        }
+        if !uuid_places.is_empty() {
+            fields.push(added(UNREADABLE, DataType::UInt32));
         }
         fields.push(added("_file", DataType::UInt32));
         fields.push(added("_row", DataType::Int64));
@@ -129,6 +186,7 @@ impl Shuffle {
             in_parts: (0..all).collect(),
             aside: (0..kept).chain(all - 2..all).collect(),
             unrepeated: ["_person", "_marker", "_row"].map(str::to_owned).to_vec(),
+            purpose: Purpose::Passing,
         }
     }
 }

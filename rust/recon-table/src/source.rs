@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{DataType, Field, FieldRef};
+use arrow_schema::{DataType, Field, FieldRef, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
@@ -43,7 +43,16 @@ pub(crate) struct Unit {
 impl Source {
     /// Open all files and check that each has the wanted columns in types that go together.
     pub(crate) fn open(paths: &[String], wanted: &[String]) -> Result<Self, TableError> {
-        let files = paths.iter().map(|path| SourceFile::open(path, wanted)).collect::<Result<Vec<_>, _>>()?;
+        Self::of(paths.iter().map(|path| SourceFile::open(path, wanted)).collect::<Result<_, _>>()?, wanted)
+    }
+
+    /// As [`open`](Self::open), but strings and bytes come as views of the files' pages, which saves a copy of each.
+    pub(crate) fn open_views(paths: &[String], wanted: &[String]) -> Result<Self, TableError> {
+        let open = |path: &String| SourceFile::open(path, wanted)?.with_views();
+        Self::of(paths.iter().map(open).collect::<Result<_, _>>()?, wanted)
+    }
+
+    fn of(files: Vec<SourceFile>, wanted: &[String]) -> Result<Self, TableError> {
         let Some(first) = files.first() else {
             return Err(TableError::Argument { problem: "files must name at least one", value: "0".to_owned() });
         };
@@ -134,6 +143,23 @@ impl SourceFile {
         }
         let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
         Ok(Self { path: path.to_owned(), metadata, mask })
+    }
+
+    /// The file with strings and bytes of any length read as views; dictionaries and values of one length stay as they are.
+    fn with_views(self) -> Result<Self, TableError> {
+        let schema = self.metadata.schema();
+        let viewed = |field: &FieldRef| match field.data_type() {
+            DataType::Utf8 | DataType::LargeUtf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
+            DataType::Binary | DataType::LargeBinary => {
+                Arc::new(field.as_ref().clone().with_data_type(DataType::BinaryView))
+            }
+            _ => Arc::clone(field),
+        };
+        let fields = schema.fields().iter().map(viewed).collect::<Vec<_>>();
+        let options = ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(fields)));
+        let metadata = ArrowReaderMetadata::try_new(Arc::clone(self.metadata.metadata()), options)
+            .map_err(|error| self.damaged(&error))?;
+        Ok(Self { metadata, ..self })
     }
 
     /// The field of a column without what is particular to this file.

@@ -1,7 +1,8 @@
 //! Threads around kernels that know of none.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::TableError;
@@ -58,6 +59,36 @@ pub(crate) fn each_unit(
     })
 }
 
+/// What `work` makes of each of `tasks`, in their order. Threads take tasks one by one, because tasks differ in size.
+///
+/// Ends with the first error, and between two tasks when `cancel` is set.
+pub(crate) fn in_turn<T: Send, R: Send>(
+    tasks: Vec<T>,
+    threads: usize,
+    cancel: &AtomicBool,
+    work: impl Fn(usize, T) -> Result<R, TableError> + Sync,
+) -> Result<Vec<R>, TableError> {
+    let tasks = Mutex::new(tasks.into_iter().enumerate());
+    let next = || tasks.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let failed = AtomicBool::new(false);
+    let lanes = in_ranges(threads, threads, |_| {
+        let mut done = Vec::new();
+        while let Some((at, task)) = next() {
+            if failed.load(Ordering::Relaxed) {
+                break;
+            }
+            if cancel.load(Ordering::Relaxed) {
+                return Err(TableError::Cancelled);
+            }
+            done.push((at, work(at, task).inspect_err(|_| failed.store(true, Ordering::Relaxed))?));
+        }
+        Ok(done)
+    });
+    let mut done = lanes.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect::<Vec<_>>();
+    done.sort_unstable_by_key(|(at, _)| *at);
+    Ok(done.into_iter().map(|(_, result)| result).collect())
+}
+
 /// A thread's result; a panic is a bug of ours and goes on as one.
 pub(crate) fn joined<T>(result: thread::Result<T>) -> T {
     result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -65,7 +96,10 @@ pub(crate) fn joined<T>(result: thread::Result<T>) -> T {
 
 #[cfg(test)]
 mod tests {
-    use super::in_ranges;
+    use std::sync::atomic::AtomicBool;
+
+    use super::{in_ranges, in_turn};
+    use crate::TableError;
 
     /// Whatever the length and the threads, each position is in exactly one range, in order.
     #[test]
@@ -76,5 +110,20 @@ mod tests {
                 assert_eq!(seen, (0..len).collect::<Vec<_>>());
             }
         }
+    }
+
+    /// Results come in the order of their tasks, an error ends the work, and so does a cancellation.
+    #[test]
+    fn tasks_are_done_in_turn() {
+        let run = |tasks: Vec<usize>, cancel: bool| {
+            in_turn(tasks, 3, &AtomicBool::new(cancel), |at, task| match task {
+                7 => Err(TableError::Argument { problem: "seven", value: String::new() }),
+                other => Ok((at, other)),
+            })
+        };
+        assert_eq!(run((10..60).collect(), false).unwrap(), (10..60).enumerate().collect::<Vec<_>>());
+        assert!(matches!(run((0..60).collect(), false), Err(TableError::Argument { problem: "seven", .. })));
+        assert!(matches!(run((10..60).collect(), true), Err(TableError::Cancelled)));
+        assert!(run(Vec::new(), true).unwrap().is_empty());
     }
 }

@@ -1,31 +1,43 @@
 //! User IDs for columns of people: bases, and their allocation.
+//!
+//! An allocation reads the people into groups (`groups`, `people`), streams what is taken past the groups (`taken`), settles one
+//! partition of groups after the other (`settle`), and hands out what everybody got in the order of their keys (`given`).
 
-use std::cmp::Ordering;
-use std::collections::HashMap;
-use std::sync::Arc;
+mod chunks;
+mod given;
+mod groups;
+mod kept;
+mod people;
+mod settle;
+mod taken;
 
-use arrow_array::builder::{Int32Builder, LargeStringBuilder};
-use arrow_array::{Array, ArrayRef, LargeStringArray, RecordBatch};
-use arrow_schema::{Field, Schema};
-use arrow_select::concat::concat;
+use std::sync::atomic::AtomicBool;
+
+use arrow_array::builder::LargeStringBuilder;
+use arrow_array::{Array, ArrayRef, LargeStringArray};
+use arrow_schema::DataType;
 use recon_core::HashKey;
-use recon_core::marker::AccountKey;
-use recon_core::user_id::{Digits, Given, Taken, allocate, base};
+use recon_core::user_id::{ATTEMPTS, Digits, base};
 
+pub use self::given::UserIds;
+use self::kept::Kept;
+use self::people::{People, Reading};
+use self::taken::{Taken, TakenColumns};
 use crate::bytes_column::{BytesColumn, is_text};
-use crate::identifiers::{fixed_size_binary, fixed_values, jenjang_codes_of};
-use crate::threads::{checked_threads, in_ranges};
-use crate::{Side, TableError};
-
-/// Most people of one call: positions are numbers of 32 bits.
-const PEOPLE_MAX: usize = u32::MAX as usize;
+use crate::threads::checked_threads;
+use crate::{Rows, TableError};
 
 /// The base of each name; a null name has no words.
 ///
 /// # Errors
 /// When the column holds no strings.
 pub fn user_id_bases(names: &ArrayRef) -> Result<LargeStringArray, TableError> {
-    bases_of(&text_column(names, "names")?, 1)
+    let names = text_column(names, "names")?;
+    let mut bases = LargeStringBuilder::with_capacity(names.len(), names.len() * 14);
+    for at in 0..names.len() {
+        bases.append_value(base(names.text(at).unwrap_or_default()));
+    }
+    Ok(bases.finish())
 }
 
 /// The user ID of one candidate.
@@ -50,221 +62,108 @@ pub fn candidate_user_id(
     Ok(digits.after(base))
 }
 
-/// Give each of `people` a user ID that nobody else among them or in `taken` has; the result's columns are in `_core.pyi`.
+/// The digits of one candidate of each account key, null where the key is.
 ///
 /// # Errors
-/// When a column is missing, of another type or null where it must not be, or an account key stands twice.
-pub fn allocate_user_ids(
-    people: &Side,
-    taken: &Side,
+/// When the column is not binary, a key has not 17 bytes, or there is no such attempt.
+pub fn candidate_digits(
+    account_keys: &ArrayRef,
+    attempt: u32,
     naming_key: &HashKey,
-    threads: usize,
-) -> Result<RecordBatch, TableError> {
-    let threads = checked_threads(threads)?;
-    let people = People::of(people, threads)?;
-    let groups = Groups::of(&people);
-    let taken = taken_of(taken, &people, &groups, threads)?;
-    let given = in_ranges(groups.starts.len(), threads, |range| {
-        let mut given = Vec::new();
-        for group in range {
-            let members = groups.members(group).iter().map(|&at| (people.keys[at as usize], at)).collect::<Vec<_>>();
-            let blocked = blocked_of(&taken, group);
-            given.extend(members.iter().map(|(_, at)| *at).zip(allocate(naming_key, &members, &blocked)));
-        }
-        given
-    });
-    let mut by_person = vec![None; people.keys.len()];
-    for (at, given) in given.into_iter().flatten() {
-        by_person[at as usize] = given;
+) -> Result<LargeStringArray, TableError> {
+    if attempt >= ATTEMPTS {
+        return Err(TableError::Argument { problem: "attempt must be from 0 to 63", value: attempt.to_string() });
     }
-    table_of(&people, &by_person)
-}
-
-/// The people in order of their account keys; a position is a place in this order.
-struct People {
-    keys: Vec<AccountKey>,
-    bases: LargeStringArray,
-}
-
-impl People {
-    fn of(table: &Side, threads: usize) -> Result<Self, TableError> {
-        let keys = present(fixed_values(&table.column("people", "account_key")?, "account_key")?, "account_key")?;
-        if keys.len() > PEOPLE_MAX {
-            return Err(TableError::Argument { problem: "too many people", value: keys.len().to_string() });
-        }
-        let names = text_column(&table.column("people", "name")?, "name")?;
-        let mut rows = (0_u32..).zip(&keys).map(|(row, key)| (*key, row)).collect::<Vec<_>>();
-        rows.sort_unstable();
-        if rows.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-            return Err(TableError::Column {
-                problem: "an account key stands twice".to_owned(),
-                column: "account_key".to_owned(),
-            });
-        }
-        let bases = bases_of(&Reordered { names: &names, rows: &rows }, threads)?;
-        Ok(Self { keys: rows.into_iter().map(|(key, _)| key).collect(), bases })
+    let keys = fixed_column::<17>(account_keys, "account_keys")?;
+    let mut digits = LargeStringBuilder::with_capacity(keys.len(), keys.len() * 6);
+    for row in 0..keys.len() {
+        let key = keys.get(row)?;
+        digits.append_option(key.and_then(|key| Digits::of(naming_key, key, attempt)).map(|digits| digits.after("")));
     }
-
-    /// The namespace of a person's user ID: the jenjang's code at the end of the key, and the base.
-    fn space(&self, at: u32) -> (u8, &str) {
-        (self.keys[at as usize][16], self.bases.value(at as usize))
-    }
+    Ok(digits.finish())
 }
 
-/// People of one jenjang and base, next to each other.
-struct Groups<'a> {
-    /// Positions in order of jenjang, base and key.
-    order: Vec<u32>,
-    /// Where in `order` each group starts.
-    starts: Vec<usize>,
-    numbers: HashMap<(u8, &'a str), u32>,
+/// What an allocation reads, and by which key.
+pub struct Allocation {
+    /// People: account key and name.
+    pub people: Rows,
+    /// Columns of `people`: account key, name.
+    pub people_columns: [String; 2],
+    /// User IDs in sight or ever given.
+    pub taken: Rows,
+    /// Columns of `taken`: jenjang, user ID.
+    pub taken_columns: [String; 2],
+    /// Column of `taken` with the account key of whom a row does not block, if there is one.
+    pub owner_column: Option<String>,
+    /// Names of the jenjang in the order of their codes, for a jenjang column of strings.
+    pub jenjang_names: Vec<String>,
+    /// User IDs that people have and keep.
+    pub kept: Rows,
+    /// Columns of `kept`: account key, user ID.
+    pub kept_columns: [String; 2],
+    /// The key of the candidates' digits.
+    pub naming_key: HashKey,
+    /// Most threads at work.
+    pub threads: usize,
 }
 
-impl<'a> Groups<'a> {
-    fn of(people: &'a People) -> Self {
-        let mut fronts = (0_u32..).take(people.keys.len()).map(|at| (front(people.space(at)), at)).collect::<Vec<_>>();
-        let by_space = |one: &(u128, u32), other: &(u128, u32)| match one.0.cmp(&other.0) {
-            Ordering::Equal => people.space(one.1).cmp(&people.space(other.1)).then(one.1.cmp(&other.1)),
-            differing => differing,
-        };
-        fronts.sort_unstable_by(by_space);
-        let order = fronts.into_iter().map(|(_, at)| at).collect::<Vec<_>>();
-        let (mut starts, mut numbers) = (Vec::new(), HashMap::new());
-        for (place, group) in
-            order.chunk_by(|one, other| people.space(*one) == people.space(*other)).scan(0, |at, group| {
-                *at += group.len();
-                Some((*at - group.len(), group))
-            })
-        {
-            numbers.insert(people.space(group[0]), u32::try_from(starts.len()).unwrap_or(u32::MAX));
-            starts.push(place);
-        }
-        Self { order, starts, numbers }
-    }
-
-    fn members(&self, group: usize) -> &[u32] {
-        let end = self.starts.get(group + 1).copied().unwrap_or(self.order.len());
-        &self.order[self.starts[group]..end]
-    }
+/// Give each of the people a user ID that nobody else among them has, and nobody in `taken`.
+///
+/// # Errors
+/// When a column is missing, of another type or null where it must not be, or an account key stands twice; when a file is damaged;
+/// `Cancelled` soon after `cancel` is set.
+pub fn allocate_user_ids(order: Allocation, cancel: &AtomicBool) -> Result<UserIds, TableError> {
+    let threads = checked_threads(order.threads)?;
+    let reading = Reading { naming_key: &order.naming_key, threads, cancel };
+    let kept = Kept::read(order.kept, both(&order.kept_columns), threads, cancel)?;
+    let people = People::read(order.people, both(&order.people_columns), &kept, &reading)?;
+    let columns = TakenColumns {
+        jenjang: &order.taken_columns[0],
+        user_id: &order.taken_columns[1],
+        owner: order.owner_column.as_deref(),
+        jenjang_names: &order.jenjang_names,
+    };
+    let taken = Taken::read(order.taken, columns, &people, &kept, &reading)?;
+    settle::settle(&people, taken, &reading)?;
+    Ok(UserIds::new(people, kept))
 }
 
-/// Jenjang and front of the base as a number in the order of both; most comparisons end there.
-fn front((jenjang, base): (u8, &str)) -> u128 {
-    let mut bytes = [0_u8; 16];
-    bytes[0] = jenjang;
-    for (to, from) in bytes[1..].iter_mut().zip(base.as_bytes()) {
-        *to = *from;
-    }
-    u128::from_be_bytes(bytes)
+fn both(columns: &[String; 2]) -> [&str; 2] {
+    [&columns[0], &columns[1]]
 }
 
-/// The taken user IDs that could meet a candidate, with the number of their group, in order.
-fn taken_of(
-    table: &Side,
-    people: &People,
-    groups: &Groups<'_>,
-    threads: usize,
-) -> Result<Vec<(u32, Taken)>, TableError> {
-    let codes = present(jenjang_codes_of(&table.column("taken", "jenjang_code")?, "jenjang_code")?, "jenjang_code")?;
-    let user_ids = text_column(&table.column("taken", "user_id")?, "user_id")?;
-    let owners = fixed_values::<17>(&table.column("taken", "owner")?, "owner")?;
-    let found = in_ranges(codes.len(), threads, |range| {
-        range
-            .filter_map(|row| {
-                let user_id = match user_ids.text(row) {
-                    None => return Some(Err(null_in("user_id"))),
-                    Some(text) => text.to_ascii_lowercase(),
-                };
-                let (base, digits) = Digits::split(&user_id)?;
-                let group = *groups.numbers.get(&(codes[row], base))?;
-                let position = |key: AccountKey| people.keys.binary_search(&key).ok();
-                let owner = owners[row].and_then(position).and_then(|at| u32::try_from(at).ok());
-                Some(Ok((group, Taken { digits, owner })))
-            })
-            .collect::<Result<Vec<_>, _>>()
-    });
-    let mut taken = found.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
-    taken.sort_unstable();
-    Ok(taken)
+/// A binary column whose values all have `N` bytes.
+struct FixedColumn<const N: usize> {
+    values: BytesColumn,
+    name: String,
 }
 
-fn blocked_of(taken: &[(u32, Taken)], group: usize) -> Vec<Taken> {
-    let start = taken.partition_point(|(number, _)| (*number as usize) < group);
-    taken[start..].iter().take_while(|(number, _)| *number as usize == group).map(|(_, taken)| *taken).collect()
-}
-
-fn table_of(people: &People, given: &[Option<Given>]) -> Result<RecordBatch, TableError> {
-    let (mut user_ids, mut attempts) = (LargeStringBuilder::new(), Int32Builder::new());
-    for (at, given) in given.iter().enumerate() {
-        user_ids.append_option(given.map(|given| given.digits.after(people.bases.value(at))));
-        attempts.append_option(given.and_then(|given| i32::try_from(given.attempt).ok()));
-    }
-    let keys = fixed_size_binary(people.keys.iter().map(|key| Some(*key)))?;
-    let columns: [(&str, ArrayRef, bool); 4] = [
-        ("account_key", Arc::new(keys), false),
-        ("user_id", Arc::new(user_ids.finish()), true),
-        ("attempt", Arc::new(attempts.finish()), true),
-        ("base", Arc::new(people.bases.clone()), false),
-    ];
-    let field =
-        |(name, array, nullable): &(&str, ArrayRef, bool)| Field::new(*name, array.data_type().clone(), *nullable);
-    let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
-    Ok(RecordBatch::try_new(Arc::new(schema), columns.into_iter().map(|(_, array, _)| array).collect())?)
-}
-
-/// Names by position.
-trait Names: Sync {
-    fn len(&self) -> usize;
-    fn name(&self, at: usize) -> Option<&str>;
-}
-
-impl Names for BytesColumn {
+impl<const N: usize> FixedColumn<N> {
     fn len(&self) -> usize {
-        BytesColumn::len(self)
+        self.values.len()
     }
 
-    fn name(&self, at: usize) -> Option<&str> {
-        self.text(at)
-    }
-}
-
-/// Names in the order of the people's keys.
-struct Reordered<'a> {
-    names: &'a BytesColumn,
-    rows: &'a [(AccountKey, u32)],
-}
-
-impl Names for Reordered<'_> {
-    fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    fn name(&self, at: usize) -> Option<&str> {
-        self.names.text(self.rows[at].1 as usize)
+    #[inline]
+    fn get(&self, row: usize) -> Result<Option<&[u8; N]>, TableError> {
+        let Some(value) = self.values.get(row) else { return Ok(None) };
+        value.as_array().map(Some).ok_or_else(|| TableError::Column {
+            problem: format!("values of {N} bytes expected, not {}", value.len()),
+            column: self.name.clone(),
+        })
     }
 }
 
-fn bases_of(names: &dyn Names, threads: usize) -> Result<LargeStringArray, TableError> {
-    let pieces = in_ranges(names.len(), threads, |range| {
-        let mut bases = LargeStringBuilder::with_capacity(range.len(), range.len() * 14);
-        for at in range {
-            bases.append_value(base(names.name(at).unwrap_or_default()));
-        }
-        bases.finish()
-    });
-    let pieces = pieces.iter().map(|piece| piece as &dyn Array).collect::<Vec<_>>();
-    let whole = concat(&pieces)?;
-    Ok(arrow_array::cast::AsArray::as_string::<i64>(&whole).clone())
+fn fixed_column<const N: usize>(array: &ArrayRef, name: &str) -> Result<FixedColumn<N>, TableError> {
+    let values = BytesColumn::of(array)
+        .filter(|_| !is_text(array.data_type()))
+        .ok_or_else(|| TableError::wrong_type(name, &format!("binary of {N} bytes"), array.data_type()))?;
+    Ok(FixedColumn { values, name: name.to_owned() })
 }
 
 fn text_column(array: &ArrayRef, name: &str) -> Result<BytesColumn, TableError> {
     BytesColumn::of(array)
-        .filter(|column| is_text(array.data_type()) || matches!(column, BytesColumn::Null(_)))
+        .filter(|_| is_text(array.data_type()) || *array.data_type() == DataType::Null)
         .ok_or_else(|| TableError::wrong_type(name, "strings", array.data_type()))
-}
-
-fn present<T>(values: Vec<Option<T>>, column: &str) -> Result<Vec<T>, TableError> {
-    values.into_iter().collect::<Option<_>>().ok_or_else(|| null_in(column))
 }
 
 fn null_in(column: &str) -> TableError {

@@ -15,8 +15,8 @@ use parquet::file::statistics::Statistics;
 
 use super::column::{ArrayColumn, Column};
 use super::pages::{Damage, PageColumn, PositionedFile};
-use crate::TableError;
 use crate::attribute::{AttributeColumn, AttributeKind};
+use crate::{Rows, TableError};
 
 /// Rows of a unit in memory.
 const BATCH_UNIT_ROWS: usize = 131_072;
@@ -24,14 +24,6 @@ const BATCH_UNIT_ROWS: usize = 131_072;
 const ARROW_ROWS: usize = 16_384;
 /// Most bytes of a row group, decompressed, as its footer says: larger ones were not written by a sound writer.
 const ROW_GROUP_BYTES_MAX: i64 = 16 << 30;
-
-/// Where one side comes from.
-pub enum Origin {
-    /// Parquet files of one table, by their paths.
-    Files(Vec<String>),
-    /// Batches as they come.
-    Stream(Box<dyn arrow_array::RecordBatchReader + Send>),
-}
 
 /// One side.
 pub(crate) struct Input {
@@ -75,16 +67,16 @@ impl Input {
     /// Look at one side and check that the columns are there, the key first.
     pub(crate) fn open(
         name: &'static str,
-        origin: Origin,
+        rows: Rows,
         columns: &[&str],
         folder: &Path,
         stream_bytes_max: usize,
     ) -> Result<Self, TableError> {
-        let kept = match origin {
-            Origin::Files(paths) => Kept::Files(
+        let kept = match rows {
+            Rows::Files(paths) => Kept::Files(
                 paths.into_iter().map(|path| InputFile::open(path, columns)).collect::<Result<Vec<_>, _>>()?,
             ),
-            Origin::Stream(stream) => kept_stream(name, stream, columns, (folder, stream_bytes_max))?,
+            Rows::Stream(stream) => kept_stream(name, stream, columns, (folder, stream_bytes_max))?,
         };
         if matches!(&kept, Kept::Files(files) if files.is_empty()) {
             return Err(TableError::Argument { problem: "a side must have at least one file", value: name.to_owned() });

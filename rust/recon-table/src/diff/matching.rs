@@ -124,12 +124,13 @@ impl<L: Layout> Matcher<'_, L> {
         let (source, directory) = sorted_sides::<L>(&one, &other);
         let pairs = if self.job.exact { Pairs::All } else { Pairs::Differing };
         let mut failed = Ok(());
-        let unchanged = compare(&source, &directory, pairs, |finding| {
+        let walked = compare(&source, &directory, pairs, |finding| {
             if failed.is_ok() {
                 failed = self.tell(&finding, &source, &directory);
             }
         });
-        self.counts.unchanged += unchanged;
+        self.counts.unchanged += walked.unchanged;
+        self.counts.common += walked.common;
         self.sides = [one, other];
         failed
     }
@@ -162,6 +163,7 @@ impl<L: Layout> Matcher<'_, L> {
     }
 
     fn tell_one_key(&mut self, store: &Store, part: usize, found: &Extent) -> Result<(), TableError> {
+        self.counts.common += u64::from(found.rows.iter().all(|rows| *rows > 0));
         for (kind, side) in [(Kind::DuplicateSource, 0), (Kind::DuplicateDirectory, 1)] {
             if found.rows[side] > 1 {
                 self.counts.count(kind);

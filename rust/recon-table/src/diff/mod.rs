@@ -30,13 +30,12 @@ use self::keys::{AnyKeys, FixedKeys, KeyReading, Layout, Parts};
 use self::read::Digester;
 use self::result::{KeyTelling, Telling};
 use self::store::{Budget, Store};
-use crate::TableError;
 use crate::attribute::AttributeKind;
 use crate::bytes_column::{is_binary, is_text};
 use crate::threads::checked_threads;
+use crate::{Rows, TableError};
 
 pub use self::control::Control;
-pub use self::input::Origin;
 pub use self::keys::KeyForm;
 pub use self::result::Findings;
 
@@ -75,6 +74,8 @@ pub struct Comparison {
     pub threads: usize,
     /// Where temporary files may be.
     pub folder: PathBuf,
+    /// Go on when both sides have rows and no key in common.
+    pub allow_disjoint: bool,
 }
 
 /// How many rows were read, and how many keys came out as what.
@@ -84,6 +85,8 @@ pub struct DiffCounts {
     pub source_rows: u64,
     /// Rows of the directory.
     pub directory_rows: u64,
+    /// Keys that stand on both sides, however often.
+    pub common: u64,
     /// Keys with equal rows on both sides.
     pub unchanged: u64,
     /// Keys of the source alone.
@@ -115,6 +118,7 @@ impl DiffCounts {
     }
 
     fn add(&mut self, other: &Self) {
+        self.common += other.common;
         self.unchanged += other.unchanged;
         self.added += other.added;
         self.removed += other.removed;
@@ -133,7 +137,9 @@ struct Job {
     readings: [KeyReading; 2],
     form: KeyForm,
     ways: Vec<Vec<Normalisation>>,
+    key: String,
     names: Vec<String>,
+    allow_disjoint: bool,
     exact: bool,
     seed: u64,
     threads: usize,
@@ -152,12 +158,7 @@ struct Job {
 /// # Errors
 /// When a column is missing, of a type that is not compared or of different types on the two sides; when a key is null or not of
 /// its form; when a file is damaged; when a temporary file cannot be written; when `control` says to stop.
-pub fn diff(
-    source: Origin,
-    directory: Origin,
-    order: Comparison,
-    control: &Arc<Control>,
-) -> Result<Findings, TableError> {
+pub fn diff(source: Rows, directory: Rows, order: Comparison, control: &Arc<Control>) -> Result<Findings, TableError> {
     let job = Job::of(source, directory, order, control)?;
     match job.form {
         KeyForm::Uuid => job.run::<FixedKeys<16>>(),
@@ -167,7 +168,7 @@ pub fn diff(
 }
 
 impl Job {
-    fn of(source: Origin, directory: Origin, order: Comparison, control: &Arc<Control>) -> Result<Self, TableError> {
+    fn of(source: Rows, directory: Rows, order: Comparison, control: &Arc<Control>) -> Result<Self, TableError> {
         check(&order)?;
         let wanted = std::iter::once(&order.key).chain(&order.attributes).map(String::as_str).collect::<Vec<_>>();
         control.begin("open", 0);
@@ -203,7 +204,9 @@ impl Job {
             readings,
             form,
             ways,
+            key: order.key,
             names: order.attributes,
+            allow_disjoint: order.allow_disjoint,
             exact: order.exact,
             seed: order.seed,
             threads: order.threads,
@@ -227,10 +230,11 @@ impl Job {
         let wanted = Store::new(self.units().len(), &self.budget, &self.folder);
         let mut matched = matching::match_all::<L>(&self, parts.count(), &store, &kept, &wanted)?;
         drop(store);
-        let values = if self.names.is_empty() { None } else { Some(gather::gather_all(&self, &matched, &wanted)?) };
-        drop(wanted);
         matched.counts.source_rows = self.sides[0].rows();
         matched.counts.directory_rows = self.sides[1].rows();
+        self.refuse_disjoint(&matched.counts)?;
+        let values = if self.names.is_empty() { None } else { Some(gather::gather_all(&self, &matched, &wanted)?) };
+        drop(wanted);
         matched.counts.spilled_bytes = self.budget.spilled();
         let telling = Telling {
             key: KeyTelling::of(self.form, is_text(self.sides[0].data_type(0))),
@@ -241,6 +245,15 @@ impl Job {
             values,
         };
         Ok(Findings::new(telling, matched.segments, self.threads, &self.control, matched.counts))
+    }
+
+    /// Everything of both sides would be told: before that is gathered, the caller is asked whether it can be meant.
+    fn refuse_disjoint(&self, counts: &DiffCounts) -> Result<(), TableError> {
+        let disjoint = counts.source_rows > 0 && counts.directory_rows > 0 && counts.common == 0;
+        if self.allow_disjoint || !disjoint {
+            return Ok(());
+        }
+        Err(TableError::Column { problem: "the sides have no key in common".to_owned(), column: self.key.clone() })
     }
 
     /// The units of both sides with their sides: those of the source first.

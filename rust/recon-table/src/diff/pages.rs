@@ -77,6 +77,8 @@ impl ChunkReader for PositionedFile {
 
 /// Most bytes of a page, decompressed.
 const PAGE_BYTES_MAX: usize = 1 << 30;
+/// Most rows of a page: a few bytes can claim any number of equal ones, and each takes memory.
+const PAGE_ROWS_MAX: usize = 1 << 26;
 
 /// What is wrong with a page.
 pub(crate) type Damage = Box<dyn std::error::Error + Send + Sync>;
@@ -340,6 +342,9 @@ impl PageColumn {
         levels: Option<std::ops::Range<usize>>,
         values: usize,
     ) -> Result<(), Damage> {
+        if rows > PAGE_ROWS_MAX {
+            return Err("a page claims more than 67,108,864 rows".into());
+        }
         let page = &mut self.page;
         let bytes = page.bytes.all();
         let valid = match levels {
@@ -378,11 +383,11 @@ impl PageColumn {
 /// Which rows have a value; `None` when all have.
 fn valid_rows(levels: &[u8], rows: usize) -> Result<Option<Vec<bool>>, Damage> {
     let mut found = Vec::new();
-    let single = hybrid(levels, 1, rows, &mut found)?;
-    if single == Some(1) {
-        return Ok(None);
-    }
-    Ok(Some(found.into_iter().map(|level| level == 1).collect()))
+    Ok(match hybrid(levels, 1, rows, &mut found)? {
+        Some(1) => None,
+        Some(_) => Some(vec![false; rows]),
+        None => Some(found.into_iter().map(|level| level == 1).collect()),
+    })
 }
 
 /// The codes of a page; all are below `entries`.
@@ -458,11 +463,20 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
 /// `count` numbers of `width` bits each, least significant first.
 fn unpack(pack: &[u8], width: u32, count: usize, into: &mut Vec<u32>) {
     let mask = (1_u64 << width) - 1;
-    let width = width as usize;
     let low = |eight: u64, shift: usize| u32::try_from((eight >> shift) & mask).unwrap_or(0);
+    let width = width as usize;
+    let end = into.len() + count;
+    if (1..=8).contains(&width) {
+        // Eight numbers are `width` bytes, and one word holds them all.
+        for eight in pack.windows(8).step_by(width).take(count / 8) {
+            let word = eight.first_chunk().map_or(0, |eight| u64::from_le_bytes(*eight));
+            into.extend((0..8).map(|at| low(word, at * width)));
+        }
+    }
+    let done = count - (end - into.len());
     // As long as 8 bytes can be read at once; the rest goes through a padded copy.
-    let safe = if width == 0 { count } else { (pack.len().saturating_sub(7) * 8 / width).min(count) };
-    into.extend((0..safe).map(|at| {
+    let safe = if width == 0 { count } else { (pack.len().saturating_sub(7) * 8 / width).clamp(done, count) };
+    into.extend((done..safe).map(|at| {
         let bit = at * width;
         let eight = pack[bit / 8..].first_chunk().map_or(0, |eight| u64::from_le_bytes(*eight));
         low(eight, bit % 8)
@@ -521,5 +535,69 @@ impl Inflater {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{hybrid, spread, unpack};
+
+    fn packed(numbers: &[u32], width: u32) -> Vec<u8> {
+        let mut bytes = vec![0; (numbers.len() * width as usize).div_ceil(8)];
+        for (at, number) in numbers.iter().enumerate() {
+            for bit in 0..width {
+                let place = at * width as usize + bit as usize;
+                bytes[place / 8] |= u8::from(number >> bit & 1 == 1) << (place % 8);
+            }
+        }
+        bytes
+    }
+
+    proptest! {
+        /// What was packed in any width comes back, also from a pack that is cut behind its last number.
+        #[test]
+        fn packs_come_back(width in 0_u32..=32, numbers in prop::collection::vec(any::<u32>(), 0..100)) {
+            let mask = if width == 32 { u32::MAX } else { (1 << width) - 1 };
+            let numbers = numbers.into_iter().map(|number| number & mask).collect::<Vec<_>>();
+            let mut found = vec![7];
+            unpack(&packed(&numbers, width), width, numbers.len(), &mut found);
+            prop_assert_eq!(&found[1..], &numbers[..]);
+        }
+
+        /// Arbitrary bytes never panic, and never give more than was asked.
+        #[test]
+        fn arbitrary_bytes_are_survived(
+            bytes in prop::collection::vec(any::<u8>(), 0..64), width in 0_u32..=32, count in 0_usize..10_000,
+        ) {
+            let mut found = Vec::new();
+            if let Ok(single) = hybrid(&bytes, width, count, &mut found) {
+                prop_assert_eq!(found.len(), if single.is_some() { 0 } else { count });
+            }
+        }
+
+        /// Values go to the rows that have one.
+        #[test]
+        fn values_are_spread(valid in prop::collection::vec(any::<bool>(), 0..50)) {
+            let mut values = (0..valid.iter().filter(|valid| **valid).count()).collect::<Vec<_>>();
+            spread(&mut values, &valid, usize::MAX);
+            let mut next = 0..;
+            let expected = valid.iter().map(|valid| if *valid { next.next().unwrap() } else { usize::MAX });
+            prop_assert_eq!(values, expected.collect::<Vec<_>>());
+        }
+    }
+
+    /// Runs and packs follow one another; a single run is told as one.
+    #[test]
+    fn runs_and_packs_follow_one_another() {
+        let mut found = Vec::new();
+        // Three times 1, then eight of two bits: 0 to 3 twice, of which five are asked.
+        let bytes = [6, 1, 3, 0b1110_0100, 0b1110_0100];
+        assert_eq!(hybrid(&bytes, 2, 8, &mut found).unwrap(), None);
+        assert_eq!(found, [1, 1, 1, 0, 1, 2, 3, 0]);
+        assert_eq!(hybrid(&bytes, 2, 3, &mut found).unwrap(), Some(1));
+        assert!(hybrid(&bytes, 2, 12, &mut found).is_err());
+        assert!(hybrid(&[0, 1], 1, 2, &mut found).is_err());
     }
 }

@@ -23,10 +23,8 @@ use crate::attribute::{AttributeKind, Building};
 use crate::part_file::PartFile;
 use crate::threads::each_unit;
 
-/// Rows of a batch that is told, but for the last.
+/// Rows of a batch that is told, and of a row group that is written, but for the last.
 const BATCH_ROWS: usize = 65_536;
-/// Most memory of a row group under construction, in bytes.
-const ROW_GROUP_BYTES: usize = 256 << 20;
 
 /// Findings that wait to be told. It needs neither the sides nor their files any more.
 pub struct Findings {
@@ -154,11 +152,17 @@ impl Findings {
     /// # Errors
     /// When the file cannot be written; nothing is left then.
     pub fn write(mut self, place: PathBuf) -> Result<DiffCounts, TableError> {
-        let mut file = PartFile::create(place, &self.schema, &["key"], ROW_GROUP_BYTES)?;
-        while let Some(batch) = self.next_batch()? {
-            file.write(&batch)?;
-        }
-        file.finish()?;
+        let mut file = PartFile::create_private(place, &self.schema, &["key"], usize::MAX)?;
+        let threads = self.threads;
+        let wave = || {
+            let mut wave = Vec::with_capacity(threads);
+            while wave.len() < threads {
+                let Some(batch) = self.next_batch()? else { break };
+                wave.push(batch);
+            }
+            Ok(wave)
+        };
+        file.write_groups(threads, wave, Ok)?;
         file.publish()?;
         Ok(lock(&self.counts).clone())
     }

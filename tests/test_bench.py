@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import random
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import orjson
@@ -388,3 +390,30 @@ def test_default_engines_are_known():
     """What runs when no engine is named, ours first: ratios are to the first."""
     assert DEFAULT[0] == "recon"
     assert set(DEFAULT) <= set(ENGINES)
+
+
+def typed_rows(seed: int) -> pl.DataFrame:
+    """Rows under integer keys, some doubled, with attributes of many types and few values, nulls among them."""
+    draw = random.Random(seed)  # noqa: S311 - a test's rows
+    rows = 3_000
+    return pl.DataFrame({"id": [draw.randrange(-rows, rows) for _ in range(rows)]}).with_columns(
+        text=pl.Series([draw.choice(["", "a", "Ä", "\U0001d54f", None]) for _ in range(rows)]),
+        data=pl.Series([draw.choice([b"", b"\x00", b"\xff\x00", None]) for _ in range(rows)]),
+        flag=pl.Series([draw.choice([True, True, True, None]) for _ in range(rows)]),
+        small=pl.Series([draw.choice([-1, 0, None]) for _ in range(rows)], dtype=pl.Int8),
+        real=pl.Series([draw.choice([0.5, -1e300, None]) for _ in range(rows)]),
+        day=pl.Series([draw.choice([date(1970, 1, 1), date(2026, 11, 15)]) for _ in range(rows)]),
+        moment=pl.Series([draw.choice([datetime(2026, 11, 15, 7, 0, 0, 1, tzinfo=UTC), None]) for _ in range(rows)]),
+    )
+
+
+def test_engines_agree_on_every_type(tmp_path):
+    """Each engine on its own comes to the same lines for keys that are integers and attributes of any type."""
+    for side, seed in (("source", 1), ("directory", 2)):
+        typed_rows(seed).write_parquet(tmp_path / f"{side}.parquet")
+    files = [(str(tmp_path / f"{side}.parquet"),) for side in ("source", "directory")]
+    attributes = ("text", "data", "flag", "small", "real", "day", "moment")
+    results = compare_engines(Inputs(*files, "id", attributes), Rounds(INSTALLED, 1, 2, tmp_path))
+    assert [(result.engine, result.failure, result.faults) for result in results] == [
+        (name, "", []) for name in INSTALLED
+    ]

@@ -8,6 +8,7 @@ import sys
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -130,10 +131,16 @@ def test_integers_are_ordered_as_numbers():
     assert [line[1] for line in lines_of(compared(source, directory))] == [-(2**63), -5, 0, 7, 300, 2**63 - 1]
 
 
-def test_only_keys_are_compared_when_asked():
+def test_only_keys_are_compared_when_asked(tmp_path):
     """An empty list of attributes finds added, removed and doubled keys."""
-    found = pa.table(compared(frame(("a", "x", 1), ("b", "y", 1)), frame(("b", "z", 2), ("c", "z", 2)), attributes=[]))
-    assert found.select(["kind", "key"]).to_pylist() == [{"kind": "added", "key": "a"}, {"kind": "removed", "key": "c"}]
+    source, directory = frame(("a", "x", 1), ("b", "y", 1)), frame(("b", "z", 2), ("c", "z", 2))
+    out = tmp_path / "changes.parquet"
+    for exact in (False, True):
+        found = pa.table(compared(source, directory, attributes=[], exact=exact))
+        assert found.column_names == ["kind", "key", "differs", "count"]
+        assert found.select([0, 1]).to_pylist() == [{"kind": "added", "key": "a"}, {"kind": "removed", "key": "c"}]
+        compared(source, directory, attributes=[], exact=exact, out=out)
+        assert pq.read_table(out) == found
 
 
 def test_the_order_of_attributes_is_the_order_asked():

@@ -21,7 +21,7 @@ import pytest
 import belajarid_recon
 from belajarid_recon.differences import Diff
 from belajarid_recon.errors import ExitStatus
-from diff_reference import counted
+from diff_reference import counted, lines_of
 
 MIB = 1 << 20
 ATTRIBUTES = ["nama", "jenjang", "npsn", "lahir"]
@@ -133,32 +133,70 @@ def test_bytes_and_digests_find_the_same(pair: Pair, expected: str, tmp_path: Pa
 
 PEAK = """
 import sys, belajarid_recon
-found = belajarid_recon.diff(*sys.argv[1:3], key="key", attributes=sys.argv[4].split(","), memory_limit=256 << 20,
-                             threads=2, out=sys.argv[3])
+found = belajarid_recon.diff(*sys.argv[1:3], key="key", attributes=["nama", "jenjang", "npsn", "lahir"],
+                             memory_limit=256 << 20, threads=int(sys.argv[4]), out=sys.argv[3])
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 print(found.counts["lines"])
 """
 
-BESIDES_THE_LIMIT = 160 * MIB
-"""What the process holds besides: interpreter, polars and libraries (about 80 MiB), threads' stacks and the allocator's slack."""
+
+def peak_of(pair: Pair, out: Path, threads: int) -> tuple[int, int]:
+    """The most memory that a process held for a diff within 256 MiB, in bytes and read by itself, and the lines."""
+    words = [sys.executable, "-c", PEAK, *map(str, (pair.source, pair.directory, out, threads))]
+    ended = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
+    peak, lines = (int(line) for line in ended.stdout.split())
+    return peak * 1024, lines
 
 
 def test_the_memory_limit_is_kept(tmp_path: Path):
-    """Three million rows a side within 256 MiB, and what an interpreter needs besides; read by the process itself."""
+    """Three million rows a side, with everything the process holds: interpreter, libraries, threads."""
     large = made(tmp_path / "in", 3_000_000)
-    words = [
-        sys.executable,
-        "-c",
-        PEAK,
-        large.source,
-        large.directory,
-        tmp_path / "changes.parquet",
-        ",".join(ATTRIBUTES),
-    ]
-    ended = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=True, timeout=120)
-    peak, lines = (int(line) for line in ended.stdout.split())
+    peak, lines = peak_of(large, tmp_path / "changes.parquet", threads=2)
     assert lines == large.truth["lines"]
-    assert peak * 1024 < 256 * MIB + BESIDES_THE_LIMIT
+    assert peak < 256 * MIB
+
+
+def test_the_memory_limit_is_kept_when_everything_changed(tmp_path: Path):
+    """Values before and after of every row, on eight threads."""
+    number = pl.int_range(0, 700_000, eager=True)
+    for side, week in (("source", 1), ("directory", 0)):
+        street = pl.format(
+            "JALAN {} NOMOR {} RT {} KELURAHAN {}", number * 7919, number + week, number % 3, number * 31
+        )
+        columns = {
+            "key": number,
+            "nama": pl.select(street).to_series(),
+            "jenjang": number,
+            "npsn": number,
+            "lahir": number,
+        }
+        pl.DataFrame(columns).write_parquet(tmp_path / side, row_group_size=100_000)
+    pair = Pair(tmp_path / "source", tmp_path / "directory", {})
+    peak, lines = peak_of(pair, tmp_path / "changes.parquet", threads=8)
+    assert lines == 700_000
+    assert peak < 256 * MIB
+
+
+def test_one_key_in_most_rows_is_counted(tmp_path: Path):
+    """Half a million rows of one key, far more than a part may hold, beside others that are not disturbed."""
+    rows = pl.DataFrame({"key": ["same"] * 500_000 + [f"{n:06}" for n in range(100_000)], "x": 1})
+    found = belajarid_recon.diff(rows, rows.unique(), key="key", memory_limit=256 * MIB)
+    assert (found.counts["common"], found.counts["unchanged"]) == (100_001, 100_000)
+    assert lines_of(found) == [("duplicate-source", "same", [], None, None, 500_000)]
+
+
+def test_keys_that_crowd_where_none_was_expected_are_compared(tmp_path: Path):
+    """The first rows of a file say nothing of the others, which share a long beginning: their part is cut again, and again."""
+    spread = [f"{n * 7919 % 10**6:06}" for n in range(30_000)]
+    crowded = [f"5{'0' * 60}{n:07}" for n in range(400_000)]
+    for name, week in (("source", 1), ("directory", 0)):
+        columns = {"key": [*spread, *crowded], "x": pl.int_range(0, 430_000, eager=True) // 100 * week % 2}
+        pl.DataFrame(columns).write_parquet(tmp_path / name, data_page_size=1 << 16)
+    expected = pl.read_parquet(tmp_path / "source").filter(pl.col("x") != 0).sort("key")["key"]
+    asked = {"key": "key", "key_form": "text", "memory_limit": 256 * MIB, "threads": 2}
+    found = belajarid_recon.diff(tmp_path / "source", tmp_path / "directory", **asked)
+    assert pl.DataFrame(found)["key"].equals(expected)
+    assert found.counts["unchanged"] == 430_000 - expected.len()
 
 
 def test_progress_is_told(pair: Pair):
@@ -237,6 +275,33 @@ def test_an_interrupted_diff_leaves_nothing(pair: Pair, folders: tuple[Path, Pat
         assert "KeyboardInterrupt" in error
     else:
         assert status == -signal.SIGKILL
+
+
+SLOW_STREAM = """
+import sys, time, pyarrow as pa, belajarid_recon
+schema = pa.schema([("key", pa.int64())])
+def batches():
+    for number in range(10_000):
+        print(number, flush=True)
+        time.sleep(0.02)
+        yield pa.record_batch([[number]], schema=schema)
+reader = pa.RecordBatchReader.from_batches(schema, batches())
+belajarid_recon.diff(reader, pa.table({"key": [1]}), key="key")
+"""
+
+
+def test_a_stream_that_is_read_is_interrupted():
+    """Ctrl-C while the caller's own reader brings its batches."""
+    words = [sys.executable, "-c", SLOW_STREAM]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        while child.stdout.readline().strip() != "9":
+            assert child.poll() is None
+        child.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        _, error = child.communicate(timeout=20)
+    assert time.monotonic() - started < 1.0
+    assert child.returncode == -signal.SIGINT
+    assert "KeyboardInterrupt" in error
 
 
 def reads(child: subprocess.Popen, path: Path) -> bool:

@@ -171,8 +171,10 @@ def sha512_crypt(
 
 @type_check_only
 class DiffCounts(TypedDict):
-    """Rows of each side; keys on both sides, with equal rows there, in one side alone, with differing rows, more than once on a side; lines;
-    bytes that went to temporary files."""
+    """Rows of each side; keys by what became of them; lines; bytes that went to temporary files.
+
+    Keys in `common`, on both sides; `unchanged`, with equal rows there; in one side alone; with differing rows; more than once on a side.
+    """
 
     source_rows: int
     directory_rows: int
@@ -235,8 +237,8 @@ def diff(
       Keys are in the order of their bytes, integers in that of numbers.
     - `differs`: names of the attributes that differ, in the order asked; none unless changed.
     - `before`, `after`: structs of the attributes, from directory and source. Of a changed row only what differs, the rest null; of an
-      added or removed row all of its side and null on the other; null for duplicates. Strings leave as LargeUtf8, bytes as LargeBinary,
-      integers as Int64, everything else as it is.
+      added or removed row all of its side and null on the other; null for duplicates; absent when no attributes are asked. Strings leave
+      as LargeUtf8, bytes as LargeBinary, integers as Int64, everything else as it is.
     - `count` (UInt64): how often a duplicate key stands on its side; 1 otherwise.
 
     The lines are the same, also byte by byte in `out`, whatever the order of rows, the batches, the `threads` (1 to 64) and the
@@ -252,8 +254,8 @@ def diff(
 def row_digests(table: ArrowTable, *, attributes: Sequence[str], seed: int) -> ArrowColumn:
     """The digest of each row's attributes under `seed`, 16 bytes, most significant first.
 
-    It is the sum, modulo 2^128, of the xxh3 digests (128 bits) of the values that are not null: each hashed over its content under the seed of
-    its attribute, which is the xxh3 digest (64 bits) of the attribute's place from 0 (8 bytes, least significant first) under `seed`.
+    It is the sum, modulo 2^128, of the xxh3 digests (128 bits) of the values that are not null: each hashed over its content under the
+    seed of its attribute, which is the xxh3 digest (64 bits) of the attribute's place from 0 (8 bytes, least significant first) under `seed`.
     Content: UTF-8 text or bytes; one byte 0 or 1; an integer as 8 bytes with sign, least significant first; any other value as its
     bytes, least significant first. It tells rows apart within a run and guards no integrity. Raises TableError that names the column.
     """

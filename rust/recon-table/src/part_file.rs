@@ -86,7 +86,7 @@ impl PartFile {
     ) -> Result<Self, TableError> {
         let draft = draft_of(&place);
         let writer = ArrowWriter::try_new(file, SchemaRef::clone(schema), Some(properties))
-            .map_err(|error| unwritable(&draft, &error))?;
+            .map_err(|error| unwritable(&place, &error))?;
         Ok(Self { place, draft, writer: Some(writer), nameless, finished: None, row_group_bytes, rows: 0 })
     }
 
@@ -94,9 +94,9 @@ impl PartFile {
     pub(crate) fn write(&mut self, rows: &RecordBatch) -> Result<(), TableError> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
         self.rows += rows.num_rows();
-        writer.write(rows).map_err(|error| unwritable(&self.draft, &error))?;
+        writer.write(rows).map_err(|error| unwritable(&self.place, &error))?;
         if writer.memory_size() > self.row_group_bytes {
-            writer.flush().map_err(|error| unwritable(&self.draft, &error))?;
+            writer.flush().map_err(|error| unwritable(&self.place, &error))?;
         }
         Ok(())
     }
@@ -140,8 +140,8 @@ impl PartFile {
     /// Write what is left and wait until the disk has all of it; the name is still the draft's. Returns the count of rows.
     pub(crate) fn finish(&mut self) -> Result<usize, TableError> {
         if let Some(writer) = self.writer.take() {
-            let file = writer.into_inner().map_err(|error| unwritable(&self.draft, &error))?;
-            synced(&file, &self.draft)?;
+            let file = writer.into_inner().map_err(|error| unwritable(&self.place, &error))?;
+            synced(&file, &self.place)?;
             self.finished = Some(file);
         }
         Ok(self.rows)

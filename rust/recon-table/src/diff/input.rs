@@ -13,6 +13,7 @@ use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use parquet::file::statistics::Statistics;
 
+use super::Control;
 use super::column::{ArrayColumn, Column};
 use super::pages::{Damage, PageColumn, PositionedFile};
 use crate::attribute::{AttributeColumn, AttributeKind};
@@ -69,14 +70,14 @@ impl Input {
         name: &'static str,
         rows: Rows,
         columns: &[&str],
-        folder: &Path,
-        stream_bytes_max: usize,
+        (folder, stream_bytes_max): (&Path, usize),
+        control: &Control,
     ) -> Result<Self, TableError> {
         let kept = match rows {
             Rows::Files(paths) => Kept::Files(
                 paths.into_iter().map(|path| InputFile::open(path, columns)).collect::<Result<Vec<_>, _>>()?,
             ),
-            Rows::Stream(stream) => kept_stream(name, stream, columns, (folder, stream_bytes_max))?,
+            Rows::Stream(stream) => kept_stream(name, stream, columns, (folder, stream_bytes_max), control)?,
         };
         if matches!(&kept, Kept::Files(files) if files.is_empty()) {
             return Err(TableError::Argument { problem: "a side must have at least one file", value: name.to_owned() });
@@ -325,6 +326,7 @@ fn kept_stream(
     stream: Box<dyn arrow_array::RecordBatchReader + Send>,
     columns: &[&str],
     (folder, bytes_max): (&Path, usize),
+    control: &Control,
 ) -> Result<Kept, TableError> {
     let schema = stream.schema();
     let mut places = Vec::with_capacity(columns.len());
@@ -337,7 +339,10 @@ fn kept_stream(
     let schema = SchemaRef::new(schema.project(&places)?);
     let mut batches = vec![RecordBatch::new_empty(SchemaRef::clone(&schema))];
     let mut bytes = 0;
-    let mut stream = stream.map(|batch| Ok::<_, TableError>(batch?.project(&places)?));
+    let mut stream = stream.map(|batch| {
+        control.advance(0)?;
+        Ok::<_, TableError>(batch?.project(&places)?)
+    });
     for batch in stream.by_ref() {
         let batch = batch?;
         bytes += batch.get_array_memory_size();

@@ -174,8 +174,8 @@ impl Job {
         control.begin("open", 0);
         let stream_bytes = order.memory_limit / 16;
         let sides = [
-            Input::open("source", source, &wanted, &order.folder, stream_bytes)?,
-            Input::open("directory", directory, &wanted, &order.folder, stream_bytes)?,
+            Input::open("source", source, &wanted, (&order.folder, stream_bytes), control)?,
+            Input::open("directory", directory, &wanted, (&order.folder, stream_bytes), control)?,
         ];
         let form = match order.key_form {
             Some(form) => form,
@@ -244,7 +244,13 @@ impl Job {
             kept,
             values,
         };
-        Ok(Findings::new(telling, matched.segments, self.threads, &self.control, matched.counts))
+        Ok(Findings::new(
+            telling,
+            matched.segments,
+            (self.threads, self.budget_bytes / 4),
+            &self.control,
+            matched.counts,
+        ))
     }
 
     /// Everything of both sides would be told: before that is gathered, the caller is asked whether it can be meant.

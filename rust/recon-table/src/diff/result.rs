@@ -32,6 +32,8 @@ pub struct Findings {
     pub(super) telling: Arc<Telling>,
     pub(super) segments: VecDeque<Segment>,
     pub(super) threads: usize,
+    /// Bytes of findings and values that threads may work at once.
+    told_bytes_max: usize,
     pub(super) control: Arc<Control>,
     /// Rows told but not yet handed out.
     waiting: Vec<RecordBatch>,
@@ -119,7 +121,7 @@ impl Findings {
     pub(super) fn new(
         telling: Telling,
         segments: Vec<Segment>,
-        threads: usize,
+        (threads, told_bytes_max): (usize, usize),
         control: &Arc<Control>,
         counts: DiffCounts,
     ) -> Self {
@@ -129,6 +131,7 @@ impl Findings {
             telling: Arc::new(telling),
             segments: segments.into(),
             threads,
+            told_bytes_max,
             control: Arc::clone(control),
             waiting: Vec::new(),
             counts: Arc::new(Mutex::new(counts)),
@@ -153,11 +156,12 @@ impl Findings {
     /// When the file cannot be written; nothing is left then.
     pub fn write(mut self, place: PathBuf) -> Result<DiffCounts, TableError> {
         let mut file = PartFile::create_private(place, &self.schema, &["key"], usize::MAX)?;
-        let threads = self.threads;
+        let (threads, bytes_max) = (self.threads, self.told_bytes_max);
         let wave = || {
-            let mut wave = Vec::with_capacity(threads);
-            while wave.len() < threads {
+            let (mut wave, mut bytes) = (Vec::with_capacity(threads), 0);
+            while wave.len() < threads && bytes < bytes_max {
                 let Some(batch) = self.next_batch()? else { break };
+                bytes += batch.get_array_memory_size();
                 wave.push(batch);
             }
             Ok(wave)
@@ -190,14 +194,25 @@ impl Findings {
         Ok(all.slice(0, BATCH_ROWS.min(all.num_rows())))
     }
 
-    /// Make rows of the next segments, until there are enough for a batch.
-    fn tell_more(&mut self) -> Result<(), TableError> {
-        let (mut taken, mut findings) = (Vec::new(), 0);
+    /// The next segments: as many as threads and enough for a batch, while they fit into memory.
+    fn next_segments(&mut self) -> Vec<Mutex<Option<Segment>>> {
+        let (mut taken, mut findings, mut bytes) = (Vec::new(), 0, 0);
         while taken.len() < self.threads || findings < BATCH_ROWS {
             let Some(segment) = self.segments.pop_front() else { break };
+            bytes += self.telling.stored_bytes(&segment);
+            if bytes > self.told_bytes_max && !taken.is_empty() {
+                self.segments.push_front(segment);
+                break;
+            }
             findings += segment.findings as usize;
             taken.push(Mutex::new(Some(segment)));
         }
+        taken
+    }
+
+    /// Make rows of the next segments.
+    fn tell_more(&mut self) -> Result<(), TableError> {
+        let taken = self.next_segments();
         let made = taken.iter().map(|_| Mutex::new(None)).collect::<Vec<_>>();
         each_unit(taken.len(), self.threads, |next| {
             while let Some(at) = next() {
@@ -261,7 +276,7 @@ impl Values {
             let four = |start: usize| u32::from_le_bytes(records[start..].first_chunk().copied().unwrap_or_default());
             // A segment's values are far below 4 GiB, but nothing says so before they are read.
             let offset = u32::try_from(at + 8).map_err(|_| TableError::Argument {
-                problem: "the values of 65,536 findings must be below 4 GiB",
+                problem: "the values of 16,384 findings must be below 4 GiB",
                 value: records.len().to_string(),
             })?;
             offsets[four(at) as usize] = Some(offset);
@@ -293,19 +308,28 @@ impl<'a> Contents<'a> {
 
 impl Telling {
     fn schema(&self) -> SchemaRef {
-        let values = DataType::Struct(self.fields());
-        Arc::new(Schema::new(vec![
+        let mut fields = vec![
             Field::new("kind", DataType::Utf8, false),
             Field::new("key", self.key.layout(), false),
             Field::new("differs", DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))), false),
-            Field::new("before", values.clone(), true),
-            Field::new("after", values, true),
-            Field::new("count", DataType::UInt64, false),
-        ]))
+        ];
+        // Without attributes there are no values to show, and Parquet has no structs without fields.
+        if !self.names.is_empty() {
+            let values = DataType::Struct(self.fields());
+            fields.extend([Field::new("before", values.clone(), true), Field::new("after", values, true)]);
+        }
+        fields.push(Field::new("count", DataType::UInt64, false));
+        Arc::new(Schema::new(fields))
     }
 
     fn fields(&self) -> Fields {
         self.names.iter().zip(&self.kinds).map(|(name, kind)| Field::new(name, kind.layout(), true)).collect()
+    }
+
+    /// Bytes of a segment's findings and values.
+    fn stored_bytes(&self, segment: &Segment) -> usize {
+        let values = |side| self.values.as_ref().map_or(0, |store| store.len(slot(segment.number as usize, side)));
+        segment.records.len() + values(0) + values(1)
     }
 
     /// A segment's rows, and how many pairs turned out equal and are not among them.
@@ -316,14 +340,15 @@ impl Telling {
         let mut lines = self.lines(&records, &before, &after);
         let all = lines.len();
         lines.retain(|(_, line)| line.kind != Kind::Changed || line.mask != 0);
-        let columns: Vec<ArrayRef> = vec![
+        let mut columns: Vec<ArrayRef> = vec![
             Arc::new(lines.iter().map(|(_, line)| Some(line.kind.name())).collect::<StringArray>()),
             self.key.array(&lines.iter().map(|(_, line)| line.key).collect::<Vec<_>>())?,
             self.differs(&lines),
-            self.side(&lines, &before)?,
-            self.side(&lines, &after)?,
-            Arc::new(UInt64Array::from_iter_values(lines.iter().map(|(_, line)| line.count))),
         ];
+        if !self.names.is_empty() {
+            columns.extend([self.side(&lines, &before)?, self.side(&lines, &after)?]);
+        }
+        columns.push(Arc::new(UInt64Array::from_iter_values(lines.iter().map(|(_, line)| line.count))));
         let equal = (all - lines.len()) as u64;
         Ok((RecordBatch::try_new(Arc::clone(schema), columns)?, equal))
     }
@@ -388,9 +413,6 @@ impl Telling {
         let shown = |kind: Kind| !matches!(kind, Kind::DuplicateSource | Kind::DuplicateDirectory);
         let present = lines.iter().map(|(place, line)| shown(line.kind) && values.offsets[*place].is_some());
         let present = present.collect::<NullBuffer>();
-        if built.is_empty() {
-            return Ok(Arc::new(StructArray::new_empty_fields(lines.len(), Some(present))));
-        }
         let columns = built.into_iter().map(Building::finish).collect::<Result<Vec<_>, _>>()?;
         Ok(Arc::new(StructArray::try_new(self.fields(), columns, Some(present))?))
     }

@@ -56,7 +56,7 @@ pub(crate) enum Chunk {
 }
 
 impl Chunk {
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Memory(bytes) => bytes.len(),
             Self::File { len, .. } => *len,

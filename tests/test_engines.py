@@ -21,7 +21,7 @@ from belajarid_recon import engines, partitions, pipeline
 from belajarid_recon.components import ScaledClock
 from belajarid_recon.directory.snapshot import SnapshotRequest, read_facts, seal_snapshot
 from belajarid_recon.engines import LocalEngine, open_engine
-from belajarid_recon.errors import InputError, SettingsError
+from belajarid_recon.errors import InputError, PlanError, SettingsError
 from belajarid_recon.population.create import CreateRequest, create_population
 from belajarid_recon.settings import EngineName, Run, Settings
 
@@ -291,6 +291,14 @@ def test_a_failing_part_leaves_no_run(folder, monkeypatch):
     with pytest.raises(InputError, match="damaged"):
         plan_of(folder, Run(parts=4))
     assert runs_of(folder) == before
+
+
+def test_records_without_a_list_of_doubts_are_refused(folder, tmp_path):
+    """Who is under doubt must be known: without the list they would get accounts."""
+    loop = partitions.PartLoop(tmp_path, parts=1, threads=1)
+    rules = partitions.ReconcileRules({}, pl.Series([], dtype=pl.Binary), seed=1)
+    with pytest.raises(PlanError, match="gone or damaged"):
+        partitions.reconcile_parts(loop, folder / "snapshot1", rules)
 
 
 def test_a_snapshot_of_others_is_refused(folder):

@@ -67,20 +67,17 @@ class LocalEngine:
         waiting = iter(range(parts))
         with ThreadPoolExecutor(max_workers=self._at_once, thread_name_prefix="part") as pool:
             under_way: dict[Future[T], int] = {}
-            try:
-                while True:
-                    for part in waiting:
-                        under_way[pool.submit(work, part)] = part
-                        if len(under_way) == self._at_once:
-                            break
-                    if not under_way:
-                        return
-                    for done in wait(under_way, return_when=FIRST_COMPLETED).done:
-                        yield under_way.pop(done), done.result()
-            except BaseException:
-                # Leaving the pool waits for the parts under way: nothing may still write when the run's folder goes.
-                waiting = iter(())
-                raise
+            # However this block is left, leaving the pool waits for the parts under way: nothing may still write when the
+            # run's folder goes. No more are submitted than can run, so none begins afterwards.
+            while True:
+                for part in waiting:
+                    under_way[pool.submit(work, part)] = part
+                    if len(under_way) == self._at_once:
+                        break
+                if not under_way:
+                    return
+                for done in wait(under_way, return_when=FIRST_COMPLETED).done:
+                    yield under_way.pop(done), done.result()
 
 
 ALONE = LocalEngine(1)
@@ -119,7 +116,7 @@ class RayEngine:
         try:
             return ray.get(done)
         except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
+            raise (error.cause or error) from None
         except (
             ray.exceptions.WorkerCrashedError,
             ray.exceptions.OutOfMemoryError,

@@ -21,6 +21,7 @@ from belajarid_recon.desired.reasons import ReasonCode
 from belajarid_recon.desired.verdicts import VERDICTS, best_verdicts, person_verdicts, verdicts
 from belajarid_recon.directory.snapshot import read_part
 from belajarid_recon.engines import ALONE, Engine
+from belajarid_recon.errors import PlanError
 from belajarid_recon.reconcile import TALLY, PartChanges, reconcile_part
 from belajarid_recon.records import (
     Doubts,
@@ -163,12 +164,14 @@ class DesiredWork:
 
     def __call__(self, part: int) -> PartRecords:
         """Make one part."""
-        tables = self.cut.read_part(part)
-        records = make_records(tables, self.rules.reference, self.period, evidence_seed=self.evidence_seed)
-        part_file(self.folder, part, "desired").parent.mkdir(parents=True, exist_ok=True)
+        records = make_records(
+            self.cut.read_part(part), self.rules.reference, self.period, evidence_seed=self.evidence_seed
+        )
+        part_file(self.folder, part, "desired").parent.mkdir(exist_ok=True)  # not its parents: a removed run stays so
         write_evidence(records.evidence, part_file(self.folder, part, "evidence"))
         desired = desired_accounts(records.people, records.duties, self.rules)
-        desired.write_parquet(part_file(self.folder, part, "desired"), compression="lz4", statistics=False)
+        # Read once or twice, soon: packing it would cost more than it saves.
+        desired.write_parquet(part_file(self.folder, part, "desired"), compression="uncompressed", statistics=False)
         told = verdicts(person_verdicts(records.people, records.duties, desired), records.counts)
         return PartRecords(records.counts, records.quarantine, told)
 
@@ -237,13 +240,19 @@ class ReconcileRules:
 
 
 def reconcile_parts(loop: PartLoop, snapshot: Path, rules: ReconcileRules) -> list[PartChanges]:
-    """Compare every part's desired accounts with the snapshot's same part."""
+    """Compare every part's desired accounts with the snapshot's same part.
+
+    Raises PlanError when it is not known who is under doubt, InputError when a file of the snapshot is damaged.
+    """
     spelling = pl.DataFrame(
         [(tenant, path.lower(), path) for tenant, paths in sorted(rules.orgunits.items()) for path in sorted(paths)],
         schema={"jenjang": pl.String, "folded": pl.String, "there": pl.String},
         orient="row",
     ).unique(["jenjang", "folded"], keep="first", maintain_order=True)
-    doubted = pl.read_parquet(loop.folder / DOUBTED_FILE)
+    try:
+        doubted = pl.read_parquet(loop.folder / DOUBTED_FILE)
+    except OSError as error:  # also a run that an earlier version made
+        raise PlanError(f"the run's records are gone or damaged: {loop.folder}", hint="plan again") from error
     return loop.each("compare", CompareWork(loop.folder, snapshot, rules, spelling, doubted, loop.threads))
 
 

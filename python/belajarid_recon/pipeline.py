@@ -208,7 +208,7 @@ def opened_register(settings: Settings, request: PlanRequest) -> Register:
     _refuse_earlier(settings.state, request.date)
     regulation = load_regulations(settings.regulations, request.date, request.regulation)
     keys = Keys.of(settings)
-    return Register(open_extract(request.extract), request.date, regulation, keys.marker)
+    return Register(open_extract(request.extract, threads=settings.run.threads), request.date, regulation, keys.marker)
 
 
 def desired_parts(settings: Settings, register: Register, folder: Path) -> Iterator[pl.DataFrame]:

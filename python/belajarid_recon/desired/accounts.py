@@ -13,7 +13,7 @@ from belajarid_recon.desired.reasons import ReasonCode
 from belajarid_recon.records import Reference
 from belajarid_recon.regulations import Regulation, domains
 from belajarid_recon.schemas import ACCOUNT_ATTRIBUTES, DESIRED, JENJANG_CODE, Role, Standing
-from belajarid_recon.sources.columns import as_number
+from belajarid_recon.sources.columns import as_number, as_numbers
 
 _KEY = ["person_id", "jenjang"]
 
@@ -60,23 +60,28 @@ def desired_accounts(people: pl.DataFrame, duties: pl.DataFrame, rules: DesiredR
         {jenjang.value: code for jenjang, code in JENJANG_CODE.items()}, return_dtype=pl.UInt8
     )
     keys = pl.Series(_core.account_keys(rows["marker"], codes)).cast(pl.Binary).alias("account_key")
-    desired = _with_attributes(rows.with_columns(keys), rules.reference).sort("account_key")
+    front, jenjang = pl.col("account_key").bin.slice(0, 16), pl.col("account_key").bin.slice(16, 1)
+    # By marker and then jenjang: the key's order, at half the cost.
+    desired = _with_attributes(rows.with_columns(keys), rules.reference).sort(front.pipe(as_numbers), jenjang)
     return hold_doubted(desired, rules.doubted.select("person_id"))
 
 
 def hold_doubted(desired: pl.DataFrame, doubted: pl.DataFrame) -> pl.DataFrame:
-    """Desired accounts (schemas.DESIRED, or less of its columns) with those of `doubted` ineligible.
+    """Desired accounts (schemas.DESIRED) with those of `doubted` ineligible.
 
     `doubted` has one column of `desired`, `person_id` or `account_key`. The order of rows stays.
     """
     if doubted.is_empty():
         return desired
     key = doubted.columns[0]
-    held = pl.col(key).is_in(doubted[key].unique().implode())
+    found = desired.select(pl.col(key).is_in(doubted[key].unique().implode()))[key]
+    if not found.any():
+        return desired
+    held = pl.lit(found)
     said = {"standing": Standing.INELIGIBLE.value, "reason": ReasonCode.SUSPECTED_DUPLICATE.value}
     return desired.with_columns(
         *(pl.when(held).then(pl.lit(word)).otherwise(name).alias(name) for name, word in said.items()),
-        *(pl.when(~held).then(name).alias(name) for name in _OF_ACTIVE if name in desired.columns),
+        *(pl.when(~held).then(name).alias(name) for name in _OF_ACTIVE),
     )
 
 

@@ -24,9 +24,9 @@ def person_verdicts(people: pl.DataFrame, duties: pl.DataFrame, desired: pl.Data
     best = best.with_columns(person=as_number("person_id")).drop("person_id")
     told = people.select("person_id", "person_kind", person=as_number("person_id")).join(best, on="person", how="left")
     named, missing = told.filter(pl.col("reason").is_not_null()), told.filter(pl.col("reason").is_null())
-    outside = missing["person_id"].is_in(duties["person_id"].unique().implode())
+    outside = duties.select(as_number("person_id").unique().implode()).to_series()
     reason = (
-        pl.when(outside)
+        pl.when(pl.col("person").is_in(outside))
         .then(pl.lit(ReasonCode.FORM_OUTSIDE_BELAJAR_ID.value))
         .otherwise(pl.lit(ReasonCode.NO_DUTY.value))
     )

@@ -47,6 +47,7 @@ def make_records(part: PartTables, reference: Reference, period: Period, *, evid
     Pure; the same for any order of rows, but for which of several equal rows is the one accepted. Raises ReconError (a
     bug) when accepted and quarantined rows of a table are not the rows read.
     """
+    reference = reference.of_classes(part.tables["anggota_rombel"].frame["rombongan_belajar_id"])
     judged = _judge(part, reference)
     pupils = people_of(judged["peserta_didik"], PersonKind.PESERTA_DIDIK)
     staff = people_of(judged["ptk"], PersonKind.PTK)

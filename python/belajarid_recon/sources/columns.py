@@ -224,7 +224,12 @@ def parse_uuids(values: pl.Series) -> pl.Series:
 
 def as_number(column: str) -> pl.Expr:
     """Identifiers of 16 bytes as numbers of 128 bits in the same order: compared, joined and sorted at half the cost or less."""
-    return pl.col(column).bin.reinterpret(dtype=pl.UInt128, endianness="big")
+    return as_numbers(pl.col(column))
+
+
+def as_numbers(identifiers: pl.Expr) -> pl.Expr:
+    """The same of an expression."""
+    return identifiers.bin.reinterpret(dtype=pl.UInt128, endianness="big")
 
 
 def _code(column: str, found: pl.DataType) -> pl.Expr:

@@ -7,7 +7,7 @@ the rows are read by `sources.parts`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +71,7 @@ class Extract:
         return [path.relative_to(self.folder).as_posix() for path in self.tables[table]]
 
 
-def open_extract(folder: Path, *, may_be_empty: frozenset[str] = MAY_BE_EMPTY) -> Extract:
+def open_extract(folder: Path, *, may_be_empty: frozenset[str] = MAY_BE_EMPTY, threads: int = 1) -> Extract:
     """Find and check the twelve tables of an extract: `<table>.parquet`, or a folder `<table>/` of `*.parquet` files.
 
     Parts of a table may differ in physical type; columns no rule reads are ignored. `may_be_empty` names the tables that may have no
@@ -93,7 +93,7 @@ def open_extract(folder: Path, *, may_be_empty: frozenset[str] = MAY_BE_EMPTY) -
     ]
     _refuse(folder, faults)
     _check_manifest(folder, rows)
-    return Extract(folder=folder, tables=tables, rows=rows, digests=_digests(folder, tables))
+    return Extract(folder=folder, tables=tables, rows=rows, digests=_digests(folder, tables, threads))
 
 
 def _find(folder: Path, table: str, faults: list[str]) -> list[Path]:
@@ -218,11 +218,12 @@ def _check_manifest(folder: Path, rows: dict[str, int]) -> None:
     _refuse(folder, wrong)
 
 
-def _digests(folder: Path, tables: dict[str, list[Path]]) -> dict[str, str]:
-    def named() -> Iterator[tuple[str, str]]:
-        for paths in tables.values():
-            for path in paths:
-                with path.open("rb") as stream:
-                    yield path.relative_to(folder).as_posix(), hashlib.file_digest(stream, "sha256").hexdigest()
+def _digests(folder: Path, tables: dict[str, list[Path]], threads: int) -> dict[str, str]:
+    def digest(path: Path) -> str:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
 
-    return dict(sorted(named()))
+    paths = [path for paths in tables.values() for path in paths]
+    with ThreadPoolExecutor(max_workers=threads) as pool:  # hashing does not hold the interpreter
+        names = [path.relative_to(folder).as_posix() for path in paths]
+        return dict(sorted(zip(names, pool.map(digest, paths), strict=True)))

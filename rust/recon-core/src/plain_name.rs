@@ -1,5 +1,7 @@
 //! Plain names: nine of ten need none of the rules that the others need, and are split here without them.
 
+use std::borrow::Cow;
+
 /// Most characters of a given or a family name, as Google takes them.
 pub const FIELD_MAX: usize = 60;
 
@@ -9,9 +11,14 @@ pub const FIELD_MAX: usize = 60;
 /// `not_names` (in lower case), and neither field over [`FIELD_MAX`]. The last word is the family name, the words before it the given
 /// name; a single word is both. A name all in capitals or all in small letters gets a capital for each word.
 #[must_use]
-pub fn plain_name(name: &str, not_names: &[String]) -> Option<(String, String)> {
-    if !name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b' ') {
-        return None;
+pub fn plain_name<'n>(name: &'n str, not_names: &[String]) -> Option<(Cow<'n, str>, Cow<'n, str>)> {
+    let (mut small, mut capital) = (false, false);
+    for byte in name.bytes() {
+        small |= byte.is_ascii_lowercase();
+        capital |= byte.is_ascii_uppercase();
+        if !byte.is_ascii_alphabetic() && byte != b' ' {
+            return None;
+        }
     }
     let is_name = |word: &str| !word.is_empty() && !not_names.iter().any(|other| word.eq_ignore_ascii_case(other));
     if !name.split(' ').all(is_name) {
@@ -21,20 +28,27 @@ pub fn plain_name(name: &str, not_names: &[String]) -> Option<(String, String)> 
     if given.len() > FIELD_MAX || family.len() > FIELD_MAX {
         return None;
     }
-    let one_case =
-        !name.bytes().any(|byte| byte.is_ascii_lowercase()) || !name.bytes().any(|byte| byte.is_ascii_uppercase());
-    Some(if one_case { (titled(given), titled(family)) } else { (given.to_owned(), family.to_owned()) })
+    let cased = |words: &'n str| if small && capital { Cow::Borrowed(words) } else { Cow::Owned(titled(words)) };
+    Some((cased(given), cased(family)))
 }
 
 /// The words with a capital each.
 fn titled(words: &str) -> String {
-    let mut inside = false;
-    let letter = |letter: char| {
-        let cased = if inside { letter.to_ascii_lowercase() } else { letter.to_ascii_uppercase() };
-        inside = letter != ' ';
-        cased
-    };
-    words.chars().map(letter).collect()
+    let mut cased = String::with_capacity(words.len());
+    for (number, word) in words.split(' ').enumerate() {
+        if number > 0 {
+            cased.push(' ');
+        }
+        let start = cased.len();
+        cased.push_str(word);
+        if let Some(word) = cased.get_mut(start..) {
+            word.make_ascii_lowercase();
+        }
+        if let Some(first) = cased.get_mut(start..start + 1) {
+            first.make_ascii_uppercase();
+        }
+    }
+    cased
 }
 
 #[cfg(test)]
@@ -42,7 +56,8 @@ mod tests {
     use super::plain_name;
 
     fn split(name: &str) -> Option<(String, String)> {
-        plain_name(name, &["drs".to_owned()])
+        let (given, family) = plain_name(name, &["drs".to_owned()])?;
+        Some((given.into_owned(), family.into_owned()))
     }
 
     fn fields(given: &str, family: &str) -> Option<(String, String)> {

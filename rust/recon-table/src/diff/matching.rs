@@ -302,12 +302,11 @@ impl<'a, L: Layout> Sorted<'a, L> {
         each_record::<L>(records, |offset, key| {
             entries.push((ranking.rank(key), u32::try_from(offset).unwrap_or(u32::MAX)));
         });
-        entries.sort_unstable_by(|one, other| {
-            one.0.cmp(&other.0).then_with(|| {
-                let key = |entry: &(u64, u32)| L::key(records, entry.1 as usize).0;
-                key(one).cmp(key(other))
-            })
-        });
+        // By rank alone first: a comparison of two numbers needs no branch.
+        entries.sort_unstable_by_key(|entry| entry.0);
+        for equal in entries.chunk_by_mut(|one, other| one.0 == other.0).filter(|equal| equal.len() > 1) {
+            equal.sort_unstable_by_key(|entry| L::key(records, entry.1 as usize).0);
+        }
         Self { records, entries, layout: PhantomData }
     }
 

@@ -462,33 +462,49 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
 
 /// `count` numbers of `width` bits each, least significant first.
 fn unpack(pack: &[u8], width: u32, count: usize, into: &mut Vec<u32>) {
-    let mask = (1_u64 << width) - 1;
-    let low = |eight: u64, shift: usize| u32::try_from((eight >> shift) & mask).unwrap_or(0);
+    let mask = u32::MAX.checked_shr(32 - width).unwrap_or(0);
     let width = width as usize;
-    let end = into.len() + count;
-    if (1..=8).contains(&width) {
-        // Eight numbers are `width` bytes, and one word holds them all.
-        for eight in pack.windows(8).step_by(width).take(count / 8) {
-            let word = eight.first_chunk().map_or(0, |eight| u64::from_le_bytes(*eight));
-            into.extend((0..8).map(|at| low(word, at * width)));
-        }
-    }
-    let done = count - (end - into.len());
-    // As long as 8 bytes can be read at once; the rest goes through a padded copy.
-    let safe = if width == 0 { count } else { (pack.len().saturating_sub(7) * 8 / width).clamp(done, count) };
-    into.extend((done..safe).map(|at| {
-        let bit = at * width;
-        let eight = pack[bit / 8..].first_chunk().map_or(0, |eight| u64::from_le_bytes(*eight));
-        low(eight, bit % 8)
-    }));
-    into.extend((safe..count).map(|at| {
+    let start = into.len();
+    into.resize(start + count, 0);
+    let numbers = &mut into[start..];
+    // Eight numbers of up to 8 bits are whole bytes, and one word holds them all; four of up to 15 begin at a half byte at most.
+    let done = match width {
+        0 => count,
+        1..=8 => unpack_words::<8>(pack, width, mask, numbers),
+        9..=15 => unpack_words::<4>(pack, width, mask, numbers),
+        _ => unpack_words::<1>(pack, width, mask, numbers),
+    };
+    // Near the end 8 bytes cannot be read at once.
+    for (at, number) in numbers.iter_mut().enumerate().skip(done) {
         let bit = at * width;
         let rest = &pack[(bit / 8).min(pack.len())..];
         let mut eight = [0; 8];
         let shown = rest.len().min(8);
         eight[..shown].copy_from_slice(&rest[..shown]);
-        low(u64::from_le_bytes(eight), bit % 8)
-    }));
+        *number = low(u64::from_le_bytes(eight) >> (bit % 8)) & mask;
+    }
+}
+
+/// Unpack `N` numbers a word as long as a word can be read; returns how many numbers.
+fn unpack_words<const N: usize>(pack: &[u8], width: usize, mask: u32, numbers: &mut [u32]) -> usize {
+    let mut bit = 0;
+    let mut done = 0;
+    for some in numbers.as_chunks_mut::<N>().0 {
+        let Some(word) = pack.get(bit / 8..).and_then(<[u8]>::first_chunk) else { break };
+        let word = u64::from_le_bytes(*word) >> (bit % 8);
+        for (at, number) in some.iter_mut().enumerate() {
+            *number = low(word >> (at * width)) & mask;
+        }
+        bit += N * width;
+        done += N;
+    }
+    done
+}
+
+/// The low half of a word.
+#[allow(clippy::cast_possible_truncation)] // what is above is another number's
+fn low(word: u64) -> u32 {
+    word as u32
 }
 
 /// Move values that stand together to the rows that have one.

@@ -11,6 +11,7 @@ PACKAGE = Path(belajarid_recon.__file__).parent
 
 ORDER = {
     "errors": 0,
+    "jenjang": 0,
     "schemas": 0,
     "components": 0,
     "_core": 0,

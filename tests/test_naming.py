@@ -70,5 +70,5 @@ def test_damaged_addresses_stop_the_plan(tmp_path: Path) -> None:
     place = tmp_path / "addresses.parquet"
     place.write_bytes(b"PAR1 and no more")
     for ask in (lambda: named([place]), lambda: given_before(PEOPLE, [place])):
-        with pytest.raises(PlanError, match=r"addresses cannot be read: .*addresses\.parquet"):
+        with pytest.raises(PlanError, match="addresses cannot be read"):
             ask()

@@ -7,21 +7,8 @@ from typing import Any
 
 import polars as pl
 
-
-class Jenjang(StrEnum):
-    """Education levels; each has its own domains and tenant. The order is the byte in an account key: append only."""
-
-    PAUD = "paud"
-    SD = "sd"
-    SMP = "smp"
-    SMA = "sma"
-    SMK = "smk"
-    SLB = "slb"
-    KESETARAAN = "kesetaraan"
-
-
-JENJANG_CODE = {jenjang: code for code, jenjang in enumerate(Jenjang)}
-"""The last byte of an account key."""
+from belajarid_recon.jenjang import JENJANG_CODE as JENJANG_CODE  # noqa: PLC0414 - exported again
+from belajarid_recon.jenjang import Jenjang as Jenjang  # noqa: PLC0414
 
 
 class Role(StrEnum):

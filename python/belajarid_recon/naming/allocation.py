@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from belajarid_recon import _core
-from belajarid_recon.schemas import Jenjang
+from belajarid_recon.jenjang import Jenjang
 
 if TYPE_CHECKING:
     from belajarid_recon._core import ArrowTable, UserIds

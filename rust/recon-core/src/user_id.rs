@@ -52,16 +52,17 @@ fn push_joined(to: &mut String, name: &[u8]) {
         return to.push_str(NAMELESS);
     };
     let (_, from_first) = name.split_at(start);
-    let (first, others) = from_first.split_at(from_first.iter().position(parts_words).unwrap_or(from_first.len()));
+    let (first, others) =
+        from_first.split_at(from_first.iter().position(|&letter| parts_words(letter)).unwrap_or(from_first.len()));
     push_letters(to, first);
     let Some(end) = others.iter().rposition(u8::is_ascii_alphabetic) else { return };
     let (others, _) = others.split_at(end + 1);
-    let (_, last) = others.split_at(others.iter().rposition(parts_words).map_or(0, |at| at + 1));
+    let (_, last) = others.split_at(others.iter().rposition(|&letter| parts_words(letter)).map_or(0, |at| at + 1));
     to.push('.');
     push_letters(to, last);
 }
 
-fn parts_words(letter: &u8) -> bool {
+fn parts_words(letter: u8) -> bool {
     matches!(letter, b'\t'..=b'\r' | b' ' | b'-' | b'.' | b',' | b'/')
 }
 

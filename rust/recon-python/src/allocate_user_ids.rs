@@ -75,6 +75,8 @@ impl UserIds {
         reader.call_method1("__arrow_c_stream__", (requested_schema,))
     }
 
+    // The interpreter hands a path over.
+    #[allow(clippy::needless_pass_by_value)]
     #[pyo3(signature = (path, *, threads = 1))]
     fn write_parquet(&self, py: Python<'_>, path: PathBuf, threads: usize) -> PyResult<usize> {
         let cancel = AtomicBool::new(false);

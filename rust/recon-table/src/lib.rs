@@ -7,6 +7,7 @@ mod cut;
 pub mod diff;
 mod error;
 mod feed;
+mod huge;
 pub mod identifiers;
 mod part_file;
 mod plain_names;

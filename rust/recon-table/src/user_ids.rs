@@ -146,7 +146,7 @@ impl<const N: usize> FixedColumn<N> {
     #[inline]
     fn get(&self, row: usize) -> Result<Option<&[u8; N]>, TableError> {
         let Some(value) = self.values.get(row) else { return Ok(None) };
-        value.as_array().map(Some).ok_or_else(|| TableError::Column {
+        value.try_into().ok().map(Some).ok_or_else(|| TableError::Column {
             problem: format!("values of {N} bytes expected, not {}", value.len()),
             column: self.name.clone(),
         })

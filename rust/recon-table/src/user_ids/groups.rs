@@ -3,6 +3,9 @@
 //! Each group lives in the partition that its hash says, so that threads can work on partitions without meeting. A hash only says
 //! where to look; whether two bases are one is decided by their letters.
 
+// Hashes are cut to as many bits as a place has, and an entry's word to its parts.
+#![allow(clippy::cast_possible_truncation)]
+
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -12,6 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use recon_core::user_id::BASE_BYTES_MAX;
 
 use crate::TableError;
+use crate::huge::Huge;
 
 /// Partitions of all groups: at national size one has some megabytes, which a core's own cache nearly holds.
 pub(crate) const PARTITIONS: usize = 1 << PARTITION_BITS;
@@ -126,108 +130,118 @@ fn partition_of(hash: u64) -> usize {
     (hash >> (u64::BITS - PARTITION_BITS)) as usize
 }
 
-/// A base as the table holds it: its front here, and its length, jenjang and number in one word. No length is none's.
+/// A base as a table holds it: its front, and its length, jenjang and number in one word. A length of 0 is that of no base.
 ///
 /// It has half a line of the cache, so that a search waits for memory once.
-#[derive(Clone, Copy, Default)]
-#[repr(align(32))]
-struct Entry {
-    words: [u64; SHORT_WORDS],
-    local: u32,
-    len: u8,
-    jenjang: u8,
+type Entry = [u64; SHORT_WORDS + 1];
+
+fn entry(space: &Space, local: u32) -> Entry {
+    let [one, two, three, ..] = space.words;
+    [one, two, three, u64::from(local) << 32 | tail(space)]
 }
 
-/// The groups of one partition in a table of open addressing.
+#[inline]
+fn tail(space: &Space) -> u64 {
+    u64::from(space.len) << 8 | u64::from(space.jenjang)
+}
+
+#[inline]
+fn len_of(entry: &Entry) -> usize {
+    (entry[SHORT_WORDS] >> 8 & 0xff) as usize
+}
+
+#[inline]
+fn local_of(entry: &Entry) -> u32 {
+    (entry[SHORT_WORDS] >> 32) as u32
+}
+
+/// What follows the front of the few long bases, by number.
+type Long = BTreeMap<u32, [u64; WORDS - SHORT_WORDS]>;
+
+/// The base of an entry in its jenjang.
+fn space_of(entry: &Entry, long: &Long) -> Space {
+    let mut words = [0; WORDS];
+    words[..SHORT_WORDS].copy_from_slice(&entry[..SHORT_WORDS]);
+    if len_of(entry) > SHORT_BYTES {
+        words[SHORT_WORDS..].copy_from_slice(&long.get(&local_of(entry)).copied().unwrap_or_default());
+    }
+    Space { words, len: (entry[SHORT_WORDS] >> 8) as u8, jenjang: entry[SHORT_WORDS] as u8 }
+}
+
+/// The place where a search starts in a table of so many entries. The bits are not those of the partition.
+#[inline]
+fn home(entries: usize, hash: u64) -> usize {
+    (u64::from(hash as u32) * entries as u64 >> 32) as usize
+}
+
+/// The place where it goes on.
+#[inline]
+fn next(entries: usize, at: usize) -> usize {
+    if at + 1 == entries { 0 } else { at + 1 }
+}
+
+/// The number of a space, or the place where it belongs, in a table that is not full.
+#[inline]
+fn find(entries: &[Entry], long: &Long, hash: u64, space: &Space) -> Result<u32, usize> {
+    let mut at = home(entries.len(), hash);
+    loop {
+        let entry = &entries[at];
+        let is_front = entry[..SHORT_WORDS] == space.words[..SHORT_WORDS] && entry[SHORT_WORDS] & 0xffff == tail(space);
+        if is_front && (len_of(entry) <= SHORT_BYTES || space_of(entry, long) == *space) {
+            return Ok(local_of(entry));
+        }
+        if len_of(entry) == 0 {
+            return Err(at);
+        }
+        at = next(entries.len(), at);
+    }
+}
+
+/// The groups of one partition while people come in: a table of open addressing.
 #[derive(Default)]
-pub(crate) struct Partition {
-    /// Their count is a power of two, or none.
+struct Partition {
     entries: Vec<Entry>,
     /// Where each group's entry is.
     places: Vec<u32>,
-    /// What follows the front of the few long bases.
-    long: BTreeMap<u32, [u64; WORDS - SHORT_WORDS]>,
+    long: Long,
 }
 
 impl Partition {
-    /// The place where a search starts. The bits are not those of the partition.
-    #[inline]
-    fn home(&self, hash: u64) -> usize {
-        hash as usize & self.entries.len().wrapping_sub(1)
-    }
-
-    /// The number of a space, or the place where it belongs. There is at least one entry, and one that is none.
-    #[inline]
-    fn find(&self, hash: u64, space: &Space) -> Result<u32, usize> {
-        let mut at = self.home(hash);
-        loop {
-            let entry = &self.entries[at];
-            if entry.len == 0 {
-                return Err(at);
-            }
-            if self.is(entry, space) {
-                return Ok(entry.local);
-            }
-            at = (at + 1) & (self.entries.len() - 1);
-        }
-    }
-
-    #[inline]
-    fn is(&self, entry: &Entry, space: &Space) -> bool {
-        let is_front =
-            entry.words == space.words[..SHORT_WORDS] && entry.len == space.len && entry.jenjang == space.jenjang;
-        is_front && (usize::from(space.len) <= SHORT_BYTES || self.rest(entry) == space.words[SHORT_WORDS..])
-    }
-
-    fn rest(&self, entry: &Entry) -> [u64; WORDS - SHORT_WORDS] {
-        if usize::from(entry.len) <= SHORT_BYTES {
-            return Default::default();
-        }
-        self.long.get(&entry.local).copied().unwrap_or_default()
-    }
-
-    fn space(&self, entry: &Entry) -> Space {
-        let mut words = [0; WORDS];
-        words[..SHORT_WORDS].copy_from_slice(&entry.words);
-        words[SHORT_WORDS..].copy_from_slice(&self.rest(entry));
-        Space { words, len: entry.len, jenjang: entry.jenjang }
-    }
-
     /// The number of a space that is not empty, given now if it is new.
     fn number(&mut self, seeds: &Seeds, hash: u64, space: &Space) -> u32 {
-        if self.places.len() * 4 >= self.entries.len() * 3 {
-            self.grow(seeds);
+        if self.places.len() * 5 >= self.entries.len() * 4 {
+            let mut larger = vec![Entry::default(); (self.entries.len() + self.entries.len() / 2).max(16)];
+            self.fill(seeds, &mut larger);
+            self.entries = larger;
         }
-        self.find(hash, space).unwrap_or_else(|at| {
+        find(&self.entries, &self.long, hash, space).unwrap_or_else(|at| {
             let local = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
             if usize::from(space.len) > SHORT_BYTES {
                 self.long.insert(local, std::array::from_fn(|at| space.words[SHORT_WORDS + at]));
             }
-            let words = std::array::from_fn(|at| space.words[at]);
-            self.entries[at] = Entry { words, local, len: space.len, jenjang: space.jenjang };
+            self.entries[at] = entry(space, local);
             self.places.push(u32::try_from(at).unwrap_or(u32::MAX));
             local
         })
     }
 
-    fn grow(&mut self, seeds: &Seeds) {
-        let count = (self.entries.len() * 2).max(16);
-        let old = std::mem::replace(&mut self.entries, vec![Entry::default(); count]);
-        for local in 0..self.places.len() {
-            let entry = old[self.places[local] as usize];
-            let mut at = self.home(seeds.hash(&self.space(&entry)));
-            while self.entries[at].len != 0 {
-                at = (at + 1) & (count - 1);
+    /// Put all groups into another table that is empty, and note their places there.
+    fn fill(&mut self, seeds: &Seeds, table: &mut [Entry]) {
+        for place in &mut self.places {
+            let entry = self.entries[*place as usize];
+            let mut at = home(table.len(), seeds.hash(&space_of(&entry, &self.long)));
+            while len_of(&table[at]) != 0 {
+                at = next(table.len(), at);
             }
-            self.entries[at] = entry;
-            self.places[local] = u32::try_from(at).unwrap_or(u32::MAX);
+            table[at] = entry;
+            *place = u32::try_from(at).unwrap_or(u32::MAX);
         }
     }
 
     /// What a search looks at first.
     #[inline]
     fn first(&self, hash: u64) -> u64 {
-        self.entries.get(self.home(hash)).map_or(0, |entry| entry.words[0])
+        self.entries.get(home(self.entries.len(), hash)).map_or(0, |entry| entry[0])
     }
 }
 
@@ -268,11 +282,25 @@ impl Gathering {
         Ok(())
     }
 
-    /// The groups when nobody comes any more.
-    pub(crate) fn finish(self) -> Groups {
+    /// The groups when nobody comes any more, in one table.
+    pub(crate) fn finish(self) -> Result<Groups, TableError> {
         let partitions =
             self.partitions.into_iter().map(|one| one.into_inner().unwrap_or_else(PoisonError::into_inner));
-        Groups { partitions: partitions.collect(), seeds: self.seeds }
+        let partitions = partitions.collect::<Vec<_>>();
+        // A third stays free: with less, searches grow longer.
+        let room = |partition: &Partition| partition.places.len() * 3 / 2 + usize::from(!partition.places.is_empty());
+        let mut table = Huge::zeroed(partitions.iter().map(room).sum::<usize>() * size_of::<Entry>())?;
+        let mut rest = table.values_mut::<Entry>();
+        let (mut start, mut spans) = (0, Vec::with_capacity(PARTITIONS));
+        // Each partition's own table goes as soon as it is copied.
+        for mut partition in partitions {
+            let len = room(&partition);
+            let (here, after) = rest.split_at_mut(len);
+            partition.fill(&self.seeds, here);
+            spans.push(Span { start, len, places: partition.places, long: partition.long });
+            (start, rest) = (start + len, after);
+        }
+        Ok(Groups { table, spans, seeds: self.seeds })
     }
 }
 
@@ -296,13 +324,23 @@ fn by_partition(hashes: &[u64]) -> Vec<u32> {
 
 /// All groups, complete.
 pub(crate) struct Groups {
-    partitions: Vec<Partition>,
+    table: Huge,
+    spans: Vec<Span>,
     seeds: Seeds,
 }
 
+/// Where a partition's entries are in the table of all.
+struct Span {
+    start: usize,
+    len: usize,
+    places: Vec<u32>,
+    long: Long,
+}
+
 impl Groups {
-    /// The groups of spaces, `None` where there is none, handed on in order.
+    /// Hand on the groups of spaces with their places, in order; of a space without a group nothing.
     pub(crate) fn find_all(&self, spaces: &[Space], mut found: impl FnMut(usize, Group)) {
+        let entries = self.table.values::<Entry>();
         let mut hashes = [0; SEARCHES];
         for (start, spaces) in (0..).step_by(SEARCHES).zip(spaces.chunks(SEARCHES)) {
             let hashes = &mut hashes[..spaces.len()];
@@ -310,35 +348,38 @@ impl Groups {
                 *hash = self.seeds.hash(space);
             }
             // One search waits for memory where many together wait once.
-            black_box(hashes.iter().fold(0, |sum, &hash| sum ^ self.partitions[partition_of(hash)].first(hash)));
+            black_box(hashes.iter().fold(0, |sum, &hash| {
+                let span = &self.spans[partition_of(hash)];
+                sum ^ entries.get(span.start + home(span.len, hash)).map_or(0, |entry| entry[0])
+            }));
             for ((at, &hash), space) in (start..).zip(&*hashes).zip(spaces) {
                 let number = partition_of(hash);
-                let partition = &self.partitions[number];
-                if partition.entries.is_empty() || space.len == 0 {
+                let span = &self.spans[number];
+                if span.len == 0 || space.len == 0 {
                     continue;
                 }
-                if let Some(group) = partition.find(hash, space).ok().and_then(|local| Group::of(number, local)) {
+                let local = find(&entries[span.start..span.start + span.len], &span.long, hash, space);
+                if let Some(group) = local.ok().and_then(|local| Group::of(number, local)) {
                     found(at, group);
                 }
             }
         }
     }
 
+    fn entry(&self, group: Group) -> &Entry {
+        let span = &self.spans[group.partition()];
+        &self.table.values()[span.start + span.places[group.local() as usize] as usize]
+    }
+
     /// Bring the bases of groups into the cache: one after the other would each wait for memory.
     pub(crate) fn touch(&self, groups: impl Iterator<Item = Group>) {
-        let word = |group: Group| {
-            let partition = &self.partitions[group.partition()];
-            partition.entries[partition.places[group.local() as usize] as usize].words[0]
-        };
-        black_box(groups.fold(0, |sum, group| sum ^ word(group)));
+        black_box(groups.fold(0, |sum, group| sum ^ self.entry(group)[0]));
     }
 
     /// Hand a group's base to `take`.
     pub(crate) fn base<T>(&self, group: Group, take: impl FnOnce(&str) -> T) -> T {
         let mut bytes = [0; 8 * WORDS];
-        let partition = &self.partitions[group.partition()];
-        let entry = &partition.entries[partition.places[group.local() as usize] as usize];
-        take(partition.space(entry).text(&mut bytes))
+        take(space_of(self.entry(group), &self.spans[group.partition()].long).text(&mut bytes))
     }
 }
 
@@ -367,7 +408,7 @@ mod tests {
         again.sort_unstable();
         again.dedup();
         assert_eq!(again.len(), spaces.len());
-        let finished = gathering.finish();
+        let finished = gathering.finish().unwrap();
         for (name, pair) in names.iter().zip(groups.chunks(2)) {
             assert_eq!(finished.base(pair[0], str::to_owned), *name);
             let mut found = Vec::new();
@@ -383,7 +424,7 @@ mod tests {
         let bases = (0..40_000).map(|number| space(1, &format!("n{number}"))).collect::<Vec<_>>();
         let (gathering, mut groups) = (Gathering::new(), Vec::new());
         gathering.number(&bases, &mut groups).unwrap();
-        let (finished, mut found) = (gathering.finish(), Vec::new());
+        let (finished, mut found) = (gathering.finish().unwrap(), Vec::new());
         finished.find_all(&bases, |_, group| found.push(group));
         assert_eq!(found, groups);
     }

@@ -130,7 +130,7 @@ impl People {
         let shards = in_turn(parts.collect(), reading.threads, reading.cancel, |_, parts| {
             Shard::of(parts, columns[0], kept, reading.naming_key)
         })?;
-        Ok(Self { shards, groups: gathering.finish() })
+        Ok(Self { shards, groups: gathering.finish()? })
     }
 
     /// Where the person of a key is.
@@ -147,7 +147,7 @@ impl People {
 }
 
 fn shard_of(high: u64) -> usize {
-    (high >> (u64::BITS - SHARDS.trailing_zeros())) as usize
+    usize::from(high.to_be_bytes()[0])
 }
 
 /// What one thread has read so far.
@@ -178,7 +178,9 @@ impl Arrivals {
         gathering.number(&self.spaces, &mut self.groups)?;
         for (row, &group) in self.groups.iter().enumerate() {
             let person = keys.get(row)?.map(|key| Person::new(key, group));
-            person.into_iter().for_each(|person| self.shards[shard_of(person.high)].push(person));
+            if let Some(person) = person {
+                self.shards[shard_of(person.high)].push(person);
+            }
         }
         Ok(())
     }

@@ -3,13 +3,14 @@
 //! In a partition the people of different groups take turns, but they never meet: their slots differ.
 
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 
 use recon_core::HashKey;
 use recon_core::user_id::{Digits, Given, first_free};
 
 use super::chunks::Chunks;
 use super::people::{Claim, NOTHING, People, Reading, Seat, Shard};
-use super::taken::{Slot, Taken};
+use super::taken::{Blocked, Owned, Slot, Taken};
 use crate::TableError;
 use crate::threads::in_turn;
 
@@ -19,10 +20,15 @@ const CODE_BITS: u32 = 21;
 /// Give everybody a user ID and write it into their shard.
 pub(crate) fn settle(people: &People, taken: Taken, reading: &Reading<'_>) -> Result<(), TableError> {
     let (partitions, owned) = taken.into_partitions();
+    // Tables go from partition to partition: fresh memory would cost more than the settling.
+    let tables = Mutex::new(Vec::<Slots>::new());
+    let lock = || tables.lock().unwrap_or_else(PoisonError::into_inner);
     in_turn(partitions, reading.threads, reading.cancel, |number, slots| {
         let start = owned.partition_point(|(partition, ..)| *partition < number);
         let end = owned.partition_point(|(partition, ..)| *partition <= number);
-        settle_partition(people, number, slots, &owned[start..end], reading.naming_key);
+        let mut used = lock().pop().unwrap_or_default();
+        settle_partition(people, number, slots, &owned[start..end], reading.naming_key, &mut used);
+        lock().push(used);
         Ok(())
     })?;
     Ok(())
@@ -31,21 +37,22 @@ pub(crate) fn settle(people: &People, taken: Taken, reading: &Reading<'_>) -> Re
 fn settle_partition(
     people: &People,
     number: usize,
-    taken: Vec<Chunks<Slot>>,
-    owned: &[(usize, Slot, Seat)],
+    taken: Blocked,
+    owned: &[Owned],
     naming_key: &HashKey,
+    used: &mut Slots,
 ) {
     let claims = people.shards.iter().map(|shard| shard.claims_in(number).len()).sum::<usize>();
     if claims == 0 {
         return;
     }
-    let mut used = Slots::new(taken.iter().map(Chunks::len).sum::<usize>() + owned.len() + claims);
+    used.clear(taken.iter().map(Chunks::len).sum::<usize>() + owned.len() + claims);
     for chunk in taken.into_iter().flatten() {
-        chunk.into_iter().for_each(|slot| {
+        for slot in chunk {
             used.insert(slot);
-        });
+        }
     }
-    let owned = only_owned(owned, &mut used);
+    let owned = only_owned(owned, used);
     for (number_of_shard, shard) in people.shards.iter().enumerate() {
         for claim in shard.claims_in(number) {
             let seat = Seat::of(number_of_shard, claim.place);
@@ -67,7 +74,7 @@ fn given_to(claim: &Claim, shard: &Shard, naming_key: &HashKey, mut is_free: imp
 }
 
 /// The owned slots that block all but one person; those that block everybody go to the used ones.
-fn only_owned(owned: &[(usize, Slot, Seat)], used: &mut Slots) -> Vec<(Slot, Seat)> {
+fn only_owned(owned: &[Owned], used: &mut Slots) -> Vec<(Slot, Seat)> {
     let mut only = Vec::new();
     for rows in owned.chunk_by(|one, other| one.1 == other.1) {
         let (_, slot, seat) = rows[0];
@@ -93,7 +100,8 @@ pub(crate) fn unpacked(given: u32) -> Option<Given> {
     Some(Given { attempt: given >> CODE_BITS, digits: Digits::of_code(given & ((1 << CODE_BITS) - 1))? })
 }
 
-/// A set of slots with open addressing; it never grows.
+/// A set of slots with open addressing; it never grows by itself.
+#[derive(Default)]
 struct Slots {
     /// 0 where there is none; their count is a power of two.
     places: Vec<u64>,
@@ -101,10 +109,12 @@ struct Slots {
 }
 
 impl Slots {
-    /// Room for so many.
-    fn new(slots: usize) -> Self {
+    /// Empty, with room for so many.
+    fn clear(&mut self, slots: usize) {
         let places = (slots + slots / 2 + 2).next_power_of_two();
-        Self { places: vec![0; places], shift: u64::BITS - places.trailing_zeros() }
+        self.places.clear();
+        self.places.resize(places, 0);
+        self.shift = u64::BITS - places.trailing_zeros();
     }
 
     /// Add a slot; whether it was not there.
@@ -122,6 +132,8 @@ impl Slots {
 
     /// The place of a slot, or the free one where it belongs.
     #[inline]
+    // As many bits of a product as a place has.
+    #[allow(clippy::cast_possible_truncation)]
     fn place(&self, slot: Slot) -> usize {
         // Fibonacci hashing: groups and digits are dense numbers, which it spreads.
         let mut at = (slot.number().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize;
@@ -145,7 +157,8 @@ mod tests {
     /// A set tells new slots from old ones until it is full.
     #[test]
     fn slots_are_a_set() {
-        let (mut slots, mut obvious) = (Slots::new(3_000), HashSet::new());
+        let (mut slots, mut obvious) = (Slots::default(), HashSet::new());
+        slots.clear(3_000);
         for number in 0..3_000_u32 {
             let code = number * 7 % 1_999;
             let slot = Slot::of(Group::default(), code);

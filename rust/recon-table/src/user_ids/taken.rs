@@ -50,13 +50,19 @@ pub(crate) struct TakenColumns<'a> {
 pub(crate) struct Taken {
     lanes: Vec<Lane>,
     /// Slots that block everybody but one person, in order.
-    owned: Vec<(usize, Slot, Seat)>,
+    owned: Vec<Owned>,
 }
+
+/// The slots of a partition that block everybody, as each thread found them.
+pub(crate) type Blocked = Vec<Chunks<Slot>>;
+
+/// A slot of a partition that blocks everybody but one person.
+pub(crate) type Owned = (usize, Slot, Seat);
 
 /// What one thread found.
 struct Lane {
     slots: Vec<Chunks<Slot>>,
-    owned: Vec<(usize, Slot, Seat)>,
+    owned: Vec<Owned>,
     spaces: Vec<Space>,
     rows: Vec<(u32, u32)>,
 }
@@ -128,7 +134,7 @@ impl Taken {
     }
 
     /// By partition: the slots that block everybody, and those that block everybody but one.
-    pub(crate) fn into_partitions(self) -> (Vec<Vec<Chunks<Slot>>>, Vec<(usize, Slot, Seat)>) {
+    pub(crate) fn into_partitions(self) -> (Vec<Blocked>, Vec<Owned>) {
         let mut lanes = self.lanes.into_iter().map(|lane| lane.slots.into_iter()).collect::<Vec<_>>();
         let parts = (0..PARTITIONS).map(|_| lanes.iter_mut().filter_map(Iterator::next).collect());
         (parts.collect(), self.owned)

@@ -38,7 +38,7 @@ def expected_of(question: Question, **changes: object) -> tuple[list, dict[str, 
 
 
 @given(questions(), st.booleans(), st.integers(1, 4))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_it_agrees_with_the_reference(question, exact, threads):
     """Random tables of every layout, kind and form of key, with nulls and duplicates, by digest and by bytes."""
     lines, counts = expected_of(question)
@@ -52,7 +52,7 @@ ROWS = st.lists(st.tuples(st.sampled_from("abcde"), st.none() | MARKS | st.text(
 
 
 @given(ROWS, ROWS, st.lists(st.sampled_from(NORMALISATIONS), unique=True, max_size=4), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_normalisations_are_the_documented_ones(source, directory, steps, exact):
     """Any of them in any order: what they make equal is no difference, and values are shown as they are stored."""
     lines, counts = reference(source, directory, ["nama"], normalise={"nama": steps})
@@ -128,7 +128,8 @@ def test_integers_are_ordered_as_numbers():
     """Negative keys first, and of any width."""
     source = pa.table({"key": pa.array([300, -5, 0, -(2**63), 2**63 - 1], pa.int64())})
     directory = pa.table({"key": pa.array([7], pa.uint8())})
-    assert [line[1] for line in lines_of(compared(source, directory))] == [-(2**63), -5, 0, 7, 300, 2**63 - 1]
+    found = pa.table(compared(source, directory))
+    assert found["key"].to_pylist() == [-(2**63), -5, 0, 7, 300, 2**63 - 1]
 
 
 def test_only_keys_are_compared_when_asked(tmp_path):

@@ -23,7 +23,7 @@ from diff_tables import PEOPLE, questions, required, write_files, writings
 
 
 @given(st.data())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_way_of_writing_gives_the_same_lines(data):
     """Compressions, encodings, page versions, tiny pages, fallback from a dictionary, row groups, files, required columns."""
     question = data.draw(questions())

@@ -255,7 +255,8 @@ def row_digests(table: ArrowTable, *, attributes: Sequence[str], seed: int) -> A
     """The digest of each row's attributes under `seed`, 16 bytes, most significant first.
 
     It is the sum, modulo 2^128, of the xxh3 digests (128 bits) of the values that are not null: each hashed over its content under the
-    seed of its attribute, which is the xxh3 digest (64 bits) of the attribute's place from 0 (8 bytes, least significant first) under `seed`.
+    seed of its attribute, which is the xxh3 digest (64 bits) of the attribute's place from 0 (8 bytes, least significant first) under
+    `seed`.
     Content: UTF-8 text or bytes; one byte 0 or 1; an integer as 8 bytes with sign, least significant first; any other value as its
     bytes, least significant first. It tells rows apart within a run and guards no integrity. Raises TableError that names the column.
     """

@@ -178,7 +178,7 @@ def parse_size(text: str) -> int:
     return int(match[1]) * unit
 
 
-def counts_table(counts: Mapping[str, int]) -> Table:
+def counts_table(counts: Mapping[str, object]) -> Table:
     """The summary."""
     table = Table(title="Differences", title_justify="left")
     table.add_column("what")

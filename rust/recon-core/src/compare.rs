@@ -115,7 +115,7 @@ pub fn compare<S: SortedRows, D: SortedRows>(
         walked.common += u64::from(ones > 0 && others > 0);
         match (ones, others) {
             (1, 1) if pairs == Pairs::Differing && source.digest(one) == directory.digest(other) => {
-                walked.unchanged += 1
+                walked.unchanged += 1;
             }
             (1, 1) => tell(Finding { kind: Kind::Changed, source: Some(one), directory: Some(other), count: 1 }),
             (1, 0) => tell(Finding { kind: Kind::Added, source: Some(one), directory: None, count: 1 }),

@@ -170,15 +170,12 @@ impl Drop for PartFile {
 /// A file that its owner alone can read, and whether it has no name; else it has the draft's.
 fn private_file(place: &Path) -> std::io::Result<(File, bool)> {
     let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match open(folder, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR) {
-        Ok(file) => Ok((File::from(file), true)),
-        // A file system without such files; a folder that cannot be written fails again.
-        Err(_) => {
-            let draft = draft_of(place);
-            let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(draft)?;
-            Ok((file, false))
-        }
+    if let Ok(file) = open(folder, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR) {
+        return Ok((File::from(file), true));
     }
+    // A file system without such files; a folder that cannot be written fails again.
+    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(draft_of(place))?;
+    Ok((file, false))
 }
 
 fn synced(file: &File, draft: &Path) -> Result<(), TableError> {

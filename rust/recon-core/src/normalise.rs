@@ -38,7 +38,7 @@ impl Normalisation {
         Self::ALL.into_iter().find(|way| way.name() == name)
     }
 
-    fn apply<'a>(self, text: &'a str) -> Option<Cow<'a, str>> {
+    fn apply(self, text: &str) -> Option<Cow<'_, str>> {
         match self {
             Self::Trim1 => Some(Cow::Borrowed(text.trim())),
             Self::Nfc1 if text.is_ascii() => Some(Cow::Borrowed(text)),

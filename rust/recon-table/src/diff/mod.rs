@@ -345,7 +345,7 @@ fn first_is_uuid(input: &Input, key: &str) -> Result<Option<bool>, TableError> {
         let mut found = None;
         if let Some(run) = columns[0].next(1)? {
             run.each(|_, content| {
-                found = Some(content.is_some_and(|text| text.len() == 36 && parse_text(text).is_some()))
+                found = Some(content.is_some_and(|text| text.len() == 36 && parse_text(text).is_some()));
             });
         }
         Ok(found)
@@ -368,7 +368,9 @@ fn kinds(sides: &[Input; 2], form: KeyForm, order: &Comparison) -> Result<[Vec<A
     for (place, name) in order.attributes.iter().enumerate() {
         let types = [sides[0].data_type(place + 1), sides[1].data_type(place + 1)];
         let kind = AttributeKind::shared(name, types[0], types[1])?;
-        kinds.iter_mut().for_each(|kinds| kinds.push(kind.clone()));
+        for kinds in &mut kinds {
+            kinds.push(kind.clone());
+        }
     }
     Ok(kinds)
 }

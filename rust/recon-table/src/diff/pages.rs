@@ -110,10 +110,10 @@ impl Plain {
             (PhysicalType::INT32, AttributeKind::Integer) if unsigned => Some(Self::NarrowUnsigned),
             (PhysicalType::INT32, AttributeKind::Integer) => Some(Self::Narrow),
             (PhysicalType::INT64, AttributeKind::Integer) if *data_type == DataType::UInt64 => Some(Self::WideUnsigned),
-            (PhysicalType::INT64, AttributeKind::Integer) => Some(Self::Fixed(8)),
+            (PhysicalType::INT64, AttributeKind::Integer)
+            | (PhysicalType::DOUBLE, AttributeKind::Fixed(DataType::Float64, _)) => Some(Self::Fixed(8)),
             (PhysicalType::INT32, AttributeKind::Fixed(DataType::Date32, _))
             | (PhysicalType::FLOAT, AttributeKind::Fixed(DataType::Float32, _)) => Some(Self::Fixed(4)),
-            (PhysicalType::DOUBLE, AttributeKind::Fixed(DataType::Float64, _)) => Some(Self::Fixed(8)),
             _ => None,
         }
     }

@@ -6,15 +6,19 @@ INSTALLED := $(VENV)/.installed
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name 'Cargo.toml')
 PEOPLE ?= 200000
 DEMO ?= demo-run
+BENCH_INSTALLED := $(VENV)/.installed-bench
+BENCH_FOLDER ?= $(or $(TMPDIR),/tmp)
+BENCH_RESULTS ?= bench-results
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench bench-national clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    two cities, 200,000 people, two weeks (PEOPLE=5000 for a short one; folder DEMO=$(DEMO))"
 	@echo "make test    all tests, Rust and Python"
 	@echo "make lint    formatting, lints, types"
-	@echo "make bench   benchmarks of the Rust core against polars"
+	@echo "make bench   benchmarks in three minutes: one million rows beside DuckDB and Polars, entry points, kernels"
+	@echo "make bench-national   the same at 50 million rows, names for 10 million people, the plan of 57 million; about an hour"
 	@echo "make clean   remove what the targets above made"
 
 $(BIN)/python:
@@ -46,8 +50,22 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest belajarid_recon._core
 
-bench: $(INSTALLED)
-	$(BIN)/python benches/core.py
+$(BENCH_INSTALLED): $(INSTALLED) requirements-bench.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-bench.lock
+	@touch $@
+
+bench: $(BENCH_INSTALLED)
+	@mkdir -p $(BENCH_RESULTS)
+	$(BIN)/python -m belajarid_recon.bench --keys 1000000 --rounds 3 --folder $(BENCH_FOLDER) --json $(BENCH_RESULTS)/quick.json
+	$(BIN)/python -m pytest benches --quiet --benchmark-columns=median,iqr,rounds --benchmark-json=$(BENCH_RESULTS)/entry-points.json
+	cargo bench --quiet --package recon-bench --features criterion -- --quick --noplot
+
+# Pairs of 1 and 50 million keys show the growth. Each step checks the disk, makes its own tables and removes them.
+bench-national: $(BENCH_INSTALLED)
+	@mkdir -p $(BENCH_RESULTS)
+	$(BIN)/python -m belajarid_recon.bench --keys 1000000,10000000,50000000 --rounds 3 --folder $(BENCH_FOLDER) --json $(BENCH_RESULTS)/national.json
+	$(BIN)/python benches/allocate.py --people 10000000 --taken 50000000 --folder $(BENCH_FOLDER)
+	$(BIN)/python benches/plan.py --people 57000000 --parts 128 --folder $(BENCH_FOLDER) --json $(BENCH_RESULTS)/plan.json
 
 clean:
-	rm -rf $(VENV) target $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) target $(DEMO) $(BENCH_RESULTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from belajarid_recon import __version__
-from belajarid_recon.cli import commands, demo
+from belajarid_recon.cli import bench, commands, demo
 from belajarid_recon.cli.diff import diff
 from belajarid_recon.errors import ExitStatus
 
@@ -58,6 +58,7 @@ app.command("verify", epilog=EXIT_STATUSES)(commands.verify)
 app.command("abandon", epilog=EXIT_STATUSES)(commands.abandon)
 app.command("diff", epilog=EXIT_STATUSES)(diff)
 app.command("emulator", epilog=EXIT_STATUSES)(commands.emulator)
+app.command("bench", epilog=EXIT_STATUSES)(bench.bench)
 app.add_typer(population, name="population")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -82,7 +83,7 @@ class Plan:
         """Tenant to the customer id its steps are meant for."""
         return self.facts.customer_ids
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over the facts and every step, as 64 hexadecimal digits."""
         return plan_digest(self.steps, self.facts)
@@ -127,7 +128,6 @@ def _digest_rows(digest: hashlib._Hash, frame: pl.DataFrame) -> None:
         text = pl.col(name).bin.encode("hex") if dtype == pl.Binary else pl.col(name).cast(pl.String)
         counted = pl.concat_str(text.str.len_bytes().cast(pl.String), pl.lit(":"), text)
         texts.append(counted.fill_null("-"))
-    line = pl.concat_str([*texts, pl.lit("\n")])
+    lines = pl.concat_str([*texts, pl.lit("\n")]).str.join("")
     for start in range(0, frame.height, ROWS_PER_DIGEST_CHUNK):
-        for text in frame.slice(start, ROWS_PER_DIGEST_CHUNK).select(line).to_series():
-            digest.update(text.encode())
+        digest.update(frame.slice(start, ROWS_PER_DIGEST_CHUNK).select(lines).item().encode())

@@ -12,7 +12,7 @@ from belajarid_recon.records.duplicates import evidence_of
 from belajarid_recon.records.judging import in_series, judge
 from belajarid_recon.records.people import judge_names, judge_people, operators_who_are_no_ptk, people_of
 from belajarid_recon.records.period import Period
-from belajarid_recon.records.pupils import judge_memberships, judge_rows, pupil_duties
+from belajarid_recon.records.pupils import judge_rows, pupil_duties
 from belajarid_recon.records.reference import Reference
 from belajarid_recon.records.staff import StaffRows, staff_duties
 from belajarid_recon.schemas import DUTY, QUARANTINE, PersonKind
@@ -109,7 +109,7 @@ def _judge(part: PartTables, reference: Reference) -> dict[str, Table]:
         "registrasi_peserta_didik": judge_rows(
             tables["registrasi_peserta_didik"], "registrasi_id", known["pupil"], reference
         ),
-        "anggota_rombel": judge_memberships(tables["anggota_rombel"], known["pupil"], reference),
+        "anggota_rombel": judge_rows(tables["anggota_rombel"], "anggota_rombel_id", known["pupil"], reference),
         "ptk": staff,
         "ptk_terdaftar": judge_rows(tables["ptk_terdaftar"], "ptk_terdaftar_id", known["staff"], reference),
         "tugas_tambahan": judge_rows(tables["tugas_tambahan"], "ptk_tugas_tambahan_id", known["staff"], reference),

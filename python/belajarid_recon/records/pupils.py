@@ -13,10 +13,10 @@ from belajarid_recon.sources.tables import Table, repeated_rows
 
 
 def judge_rows(table: Table, own_key: str, known_people: pl.Series, reference: Reference) -> Table:
-    """Set aside rows that repeat, have an unknown exit code, or point at nobody or at no school.
+    """Set aside rows that repeat, have an unknown exit code, or point at nobody, at no school or at no class.
 
     `own_key` is the table's primary key. It is compared within one person only: the rows of different people may lie in
-    different parts, and the verdict must not depend on how many parts there are.
+    different parts, and the verdict must not depend on how many parts there are. A class of another semester is no error.
     """
     table = table.set_aside(repeated_rows(table.frame, ["_person", own_key]))
     verdict = pl.when(~in_series("_person", known_people)).then(fault("_person", QuarantineReason.PERSON_UNKNOWN))
@@ -28,14 +28,10 @@ def judge_rows(table: Table, own_key: str, known_people: pl.Series, reference: R
         code = pl.col("jenis_keluar_id")
         strange = code.is_not_null() & ~code.is_in(list(duties().exit_codes))
         verdicts.append(pl.when(strange).then(fault("jenis_keluar_id", QuarantineReason.EXIT_CODE_UNKNOWN)))
+    if "rombongan_belajar_id" in table.frame.columns:
+        stray = ~in_series("rombongan_belajar_id", reference.known_classes)
+        verdicts.append(pl.when(stray).then(fault("rombongan_belajar_id", QuarantineReason.CLASS_UNKNOWN)))
     return judge(table, pl.coalesce(verdicts))
-
-
-def judge_memberships(table: Table, known_people: pl.Series, reference: Reference) -> Table:
-    """Set aside memberships that repeat or point at nobody or at no class. A class of another semester is no error."""
-    table = judge_rows(table, "anggota_rombel_id", known_people, reference)
-    stray = ~in_series("rombongan_belajar_id", reference.known_classes)
-    return judge(table, pl.when(stray).then(fault("rombongan_belajar_id", QuarantineReason.CLASS_UNKNOWN)))
 
 
 def pupil_duties(registrations: pl.DataFrame, memberships: pl.DataFrame, reference: Reference) -> pl.DataFrame:

@@ -218,6 +218,10 @@ fn properties(unrepeated: &[&str], purpose: Purpose) -> WriterProperties {
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_dictionary_page_size_limit(DICTIONARY_BYTES)
         .set_statistics_enabled(statistics);
+    if purpose == Purpose::Passing {
+        // Building one costs more than reading the values as they are.
+        properties = properties.set_dictionary_enabled(false);
+    }
     for column in unrepeated {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(*column), false);
     }

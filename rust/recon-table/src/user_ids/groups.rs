@@ -168,10 +168,11 @@ fn space_of(entry: &Entry, long: &Long) -> Space {
     Space { words, len: (entry[SHORT_WORDS] >> 8) as u8, jenjang: entry[SHORT_WORDS] as u8 }
 }
 
-/// The place where a search starts in a table of so many entries. The bits are not those of the partition.
+/// The place where a search starts in a table of so many entries: the first of two that share a line of the cache. The bits are not those
+/// of the partition.
 #[inline]
 fn home(entries: usize, hash: u64) -> usize {
-    (u64::from(hash as u32) * entries as u64 >> 32) as usize
+    ((u64::from(hash as u32) * entries as u64) >> 32) as usize & !1
 }
 
 /// The place where it goes on.
@@ -288,7 +289,7 @@ impl Gathering {
             self.partitions.into_iter().map(|one| one.into_inner().unwrap_or_else(PoisonError::into_inner));
         let partitions = partitions.collect::<Vec<_>>();
         // A third stays free: with less, searches grow longer.
-        let room = |partition: &Partition| partition.places.len() * 3 / 2 + usize::from(!partition.places.is_empty());
+        let room = |partition: &Partition| (partition.places.len() * 3).div_ceil(2).next_multiple_of(2);
         let mut table = Huge::zeroed(partitions.iter().map(room).sum::<usize>() * size_of::<Entry>())?;
         let mut rest = table.values_mut::<Entry>();
         let (mut start, mut spans) = (0, Vec::with_capacity(PARTITIONS));

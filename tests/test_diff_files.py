@@ -87,6 +87,52 @@ def test_a_dictionary_that_overflows_is_followed(tmp_path):
     assert lines_of(belajarid_recon.diff(tmp_path / "s", tmp_path / "d", key="key")) == reference(rows, other, ["x"])[0]
 
 
+WRITERS = [
+    {
+        "data_page_version": version,
+        "data_page_size": size,
+        "row_group_size": rows,
+        "dictionary_pagesize_limit": limit,
+        "compression": code,
+    }
+    for version, size, rows, limit, code in (
+        ("1.0", 1 << 20, 1 << 20, 1 << 20, "zstd"),
+        ("2.0", 1 << 20, 1 << 20, 1 << 20, "zstd"),
+        ("1.0", 700, 7_001, 1 << 20, "snappy"),
+        ("2.0", 700, 7_001, 3_000, "lz4"),
+        ("2.0", 5_000, 30_000, 20_000, "none"),
+    )
+]
+
+
+@pytest.mark.parametrize("options", WRITERS, ids=range(len(WRITERS)))
+def test_what_is_read_of_a_file_is_what_it_holds(tmp_path: Path, options):
+    """Codes of one bit to fifteen, in runs and packs, with nulls at random, in stretches and everywhere: a file against its own table."""
+    draw = random.Random(12)  # noqa: S311 - test data
+    rows = 30_000
+    columns: dict[str, list] = {}
+    for distinct in (1, 2, 3, 5, 17, 200, 300, 5_000, 30_000):
+        values = [draw.randrange(distinct) for _ in range(rows)]
+        sorted_values = sorted(values)
+        columns[f"text {distinct}"] = [f"NAMA {value}" for value in values]
+        columns[f"number {distinct}"] = [None if draw.random() < 0.2 else value for value in values]
+        columns[f"runs {distinct}"] = [None if row % 9_000 < 4_000 else sorted_values[row] for row in range(rows)]
+    columns["nothing"] = [None] * rows
+    columns["rare"] = [None if row % 5_003 else "x" for row in range(rows)]
+    table = pa.table({"key": [f"{row * 7_919 % rows:08}" for row in range(rows)], **columns})
+    table = table.set_column(table.num_columns - 2, "nothing", pa.nulls(rows, pa.string()))
+    pq.write_table(table, tmp_path / "file", **options)
+    assert belajarid_recon.diff(tmp_path / "file", table, key="key", key_form="text").agrees
+    assert belajarid_recon.diff(
+        table, tmp_path / "file", key="key", key_form="text", exact=True, out=tmp_path / "x"
+    ).agrees
+    for name in ("text 300", "number 5000", "runs 17"):
+        other = [None if row == 17_000 else value for row, value in enumerate(columns[name])]
+        changed = table.set_column(table.column_names.index(name), name, pa.array(other, table[name].type))
+        found = belajarid_recon.diff(tmp_path / "file", changed, key="key", key_form="text")
+        assert found.counts["changed"] == (columns[name][17_000] is not None)
+
+
 def test_uuids_of_the_format_itself_are_keys(tmp_path):
     """Parquet's own UUID type, as pyarrow writes it, against text."""
     keys = pa.array([person.bytes for person in PEOPLE], pa.uuid())

@@ -12,5 +12,5 @@ use crate::tables::table;
 #[pyo3(signature = (names, *, not_names))]
 pub(crate) fn plain_names(py: Python<'_>, names: AnyArray, not_names: Vec<String>) -> PyResult<PyTable> {
     let names = column(py, names)?;
-    table(py.detach(|| recon_table::plain_names(&names, &not_names)).map_err(raised)?)
+    table(py.detach(move || recon_table::plain_names(&names, &not_names)).map_err(raised)?)
 }

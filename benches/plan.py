@@ -186,7 +186,7 @@ def make_extract(chosen: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
-def settings_of(chosen: argparse.Namespace) -> Any:  # noqa: ANN401 - imported only in a child
+def settings_of(chosen: argparse.Namespace) -> Any:
     """Settings of seven tenants that no server has; the keys are no secrets."""
     from belajarid_recon.schemas import Jenjang  # noqa: PLC0415
     from belajarid_recon.settings import Settings  # noqa: PLC0415
@@ -257,7 +257,7 @@ def spool_accounts(parts: Iterator[Any], spool: Path, customers: dict[Any, str])
     return heads
 
 
-def accounts_of(desired: Any) -> Any:  # noqa: ANN401 - polars is imported only in a child
+def accounts_of(desired: Any) -> Any:
     """schemas.OBSERVED rows that nearly agree with schemas.DESIRED rows: what differs follows from the account key."""
     import polars as pl  # noqa: PLC0415
 
@@ -306,7 +306,7 @@ def make_plan(chosen: argparse.Namespace) -> None:
     settings, stages = settings_of(chosen), Stages()
     request = pipeline.PlanRequest(chosen.work / "extract", DAY)
 
-    def work() -> Any:  # noqa: ANN401
+    def work() -> Any:
         return pipeline.plan_from_snapshot(settings, request, chosen.work / "snapshot", watch=stages)
 
     started = time.perf_counter()
@@ -327,7 +327,7 @@ def make_plan(chosen: argparse.Namespace) -> None:
     )
 
 
-def profiled(work: Any) -> Any:  # noqa: ANN401
+def profiled(work: Any) -> Any:
     """The work's result; the costliest functions go to stderr."""
     import cProfile  # noqa: PLC0415
     import pstats  # noqa: PLC0415

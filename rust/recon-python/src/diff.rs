@@ -89,7 +89,7 @@ pub(crate) fn diff(
     threads: usize,
     temporary_folder: PathBuf,
     out: Option<PathBuf>,
-    progress: Option<Py<PyAny>>,
+    progress: Option<&Bound<'_, PyAny>>,
     allow_disjoint: bool,
 ) -> PyResult<Diff> {
     let order = Comparison {
@@ -113,8 +113,8 @@ pub(crate) fn diff(
             None => Diff { counts: Counted::Growing(findings.growing_counts()), findings: Mutex::new(Some(findings)) },
         })
     };
-    interruptible::run(py, control.cancel(), work, |py| match &progress {
-        Some(progress) => progress.call1(py, control.progress()).map(|_| ()),
+    interruptible::run(py, control.cancel(), work, |_| match progress {
+        Some(progress) => progress.call1(control.progress()).map(|_| ()),
         None => Ok(()),
     })
 }

@@ -159,9 +159,11 @@ def text_of(path: Path) -> str:
     """Everything readable in a file: decoded columns of Parquet, raw bytes of the rest."""
     if path.suffix != ".parquet":
         return path.read_bytes().decode("latin-1")
-    frame = pl.read_parquet(path)
-    texts = [frame[name].cast(pl.String) for name, dtype in frame.schema.items() if dtype != pl.Binary]
-    raw = [frame[name].bin.encode("hex") for name, dtype in frame.schema.items() if dtype == pl.Binary]
+    columns = [
+        column.explode() if column.dtype == pl.List else column for column in pl.read_parquet(path).get_columns()
+    ]
+    texts = [column.cast(pl.String) for column in columns if column.dtype != pl.Binary]
+    raw = [column.bin.encode("hex") for column in columns if column.dtype == pl.Binary]
     return "\n".join("\n".join(series.drop_nulls()) for series in texts + raw)
 
 

@@ -14,10 +14,12 @@ pub fn parse_text(text: &[u8]) -> Option<[u8; 16]> {
         let hyphens = [8, 13, 18, 23].iter().all(|at| text[*at] == b'-');
         let digits =
             [four(0) | four(4) << 32, four(9) | four(14) << 32, four(19) | four(24) << 32, four(28) | four(32) << 32];
-        return joined(digits).filter(|_| hyphens);
+        let [a, b, c, d] = digits;
+        return joined(a, b, c, d).filter(|_| hyphens);
     }
     let words = <&[u8; 32]>::try_from(text).ok()?.as_chunks::<8>().0;
-    joined(words.first_chunk::<4>()?.map(u64::from_le_bytes))
+    let [a, b, c, d] = words.first_chunk::<4>()?.map(u64::from_le_bytes);
+    joined(a, b, c, d)
 }
 
 /// The 16 bytes of a UUID in a binary column: 16 raw bytes, or text as [`parse_text`] takes it.
@@ -28,7 +30,7 @@ pub fn parse_bytes(bytes: &[u8]) -> Option<[u8; 16]> {
 
 /// The bytes of 32 digits, eight in a word, or `None` when one of them is none.
 #[inline]
-fn joined([a, b, c, d]: [u64; 4]) -> Option<[u8; 16]> {
+fn joined(a: u64, b: u64, c: u64, d: u64) -> Option<[u8; 16]> {
     let ((a, bad_a), (b, bad_b)) = (four_bytes(a), four_bytes(b));
     let ((c, bad_c), (d, bad_d)) = (four_bytes(c), four_bytes(d));
     let number = u128::from(a | b << 32) | u128::from(c | d << 32) << 64;

@@ -100,7 +100,7 @@ pub(crate) trait Layout: Sync {
     /// Bytes of the record of a key.
     fn len(key: &[u8]) -> usize;
     /// Append a record.
-    fn push(records: &mut Vec<u8>, key: &[u8], tail: &[u8; TAIL]);
+    fn push(records: &mut Vec<u8>, key: &[u8], tail: Tail);
     /// The key of the record at an offset, and where the rest of the record begins.
     fn key(records: &[u8], offset: usize) -> (&[u8], usize);
 }
@@ -108,7 +108,33 @@ pub(crate) trait Layout: Sync {
 /// Bytes of a record beside its key.
 pub(crate) const TAIL: usize = 24;
 
-/// Keys of so many bytes each.
+/// What stands beside a key.
+#[derive(Clone, Copy)]
+pub(crate) struct Tail {
+    pub(crate) digest: u128,
+    pub(crate) unit: u32,
+    pub(crate) row: u32,
+}
+
+impl Tail {
+    /// The record's words go out one by one. As one piece it would be read back wider than it was just written, and such a read waits until all earlier
+    /// writes are done, of which those into other parts' chunks miss the cache.
+    #[inline]
+    fn push(self, records: &mut Vec<u8>) {
+        let [digest, place] = [self.digest, u128::from(self.unit) | u128::from(self.row) << 32];
+        for word in [digest, digest >> 64, place] {
+            records.extend_from_slice(&low(word).to_le_bytes());
+        }
+    }
+}
+
+/// The low half of a number.
+#[allow(clippy::cast_possible_truncation)] // what is above is pushed by itself
+fn low(number: u128) -> u64 {
+    number as u64
+}
+
+/// Keys of so many bytes each, whole words.
 pub(crate) struct FixedKeys<const N: usize>;
 
 impl<const N: usize> Layout for FixedKeys<N> {
@@ -118,9 +144,11 @@ impl<const N: usize> Layout for FixedKeys<N> {
     }
 
     #[inline]
-    fn push(records: &mut Vec<u8>, key: &[u8], tail: &[u8; TAIL]) {
-        records.extend_from_slice(&key[..N]);
-        records.extend_from_slice(tail);
+    fn push(records: &mut Vec<u8>, key: &[u8], tail: Tail) {
+        for word in key[..N].as_chunks::<8>().0 {
+            records.extend_from_slice(word);
+        }
+        tail.push(records);
     }
 
     #[inline]
@@ -139,12 +167,12 @@ impl Layout for AnyKeys {
     }
 
     #[inline]
-    fn push(records: &mut Vec<u8>, key: &[u8], tail: &[u8; TAIL]) {
+    fn push(records: &mut Vec<u8>, key: &[u8], tail: Tail) {
         // Longer ones were refused when they were read.
         let len = u16::try_from(key.len()).unwrap_or(u16::MAX);
         records.extend_from_slice(&len.to_le_bytes());
         records.extend_from_slice(&key[..usize::from(len)]);
-        records.extend_from_slice(tail);
+        tail.push(records);
     }
 
     #[inline]

@@ -8,7 +8,7 @@ use recon_core::row_digest::{add, column_seed, value_digest};
 use super::Job;
 use super::column::{Column, Dictionary, NULL, Run};
 use super::input::{Input, Unit};
-use super::keys::{Layout, Parts, Ranking, TAIL};
+use super::keys::{Layout, Parts, Ranking, Tail};
 use super::store::{Scatter, Store, chunk_bytes};
 use crate::TableError;
 use crate::threads::each_unit;
@@ -18,7 +18,7 @@ pub(super) const SLICE_ROWS: usize = 16_384;
 /// Keys that are looked at to find parts of about one size.
 const SAMPLE_KEYS: usize = 65_536;
 /// Units of a side whose first rows are looked at.
-const SAMPLE_UNITS: usize = 48;
+const SAMPLE_UNITS: usize = 16;
 
 /// The slot of a part's records of one side.
 pub(super) fn slot(part: usize, side: usize) -> usize {
@@ -98,19 +98,15 @@ impl<L: Layout> UnitReader<'_, L> {
     ) -> Result<(), TableError> {
         let (input, reading) = (&self.job.sides[side], self.job.readings[side]);
         let (parts, scatter, digests) = (self.parts, &mut self.scatter, &self.digests);
-        let number = number.to_le_bytes();
-        let mut tail = [0_u8; TAIL];
-        tail[16..20].copy_from_slice(&number);
         let mut failed = None;
         input.guarded(unit, 0, || {
             keys.rows(rows, |at, run| {
                 run.each(|place, content| {
                     let row = at + place;
-                    tail[..16].copy_from_slice(&digests[row].to_le_bytes());
-                    tail[20..].copy_from_slice(&row_number(start + row));
+                    let tail = Tail { digest: digests[row], unit: number, row: row_number(start + row) };
                     let put = |key: &[u8]| -> Result<(), TableError> {
                         let records = scatter.room(slot(parts.part(key), side), L::len(key))?;
-                        L::push(records, key, &tail);
+                        L::push(records, key, tail);
                         Ok(())
                     };
                     match content.map(|content| reading.with(content, put)) {
@@ -127,8 +123,8 @@ impl<L: Layout> UnitReader<'_, L> {
 }
 
 /// Units have fewer than 2^32 rows.
-fn row_number(row: usize) -> [u8; 4] {
-    u32::try_from(row).unwrap_or(u32::MAX).to_le_bytes()
+fn row_number(row: usize) -> u32 {
+    u32::try_from(row).unwrap_or(u32::MAX)
 }
 
 /// Digests one attribute's values; those of a dictionary once.

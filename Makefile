@@ -9,6 +9,9 @@ DEMO ?= demo-run
 BENCH_INSTALLED := $(VENV)/.installed-bench
 BENCH_FOLDER ?= $(or $(TMPDIR),/tmp)
 BENCH_RESULTS ?= bench-results
+# The plan of the country needs all its schools; what is shipped are those of two provinces.
+SCHOOLS ?= ../shared/data/schools_npsn_2019.parquet
+REGIONS ?= ../shared/data/regions_2019.csv.gz
 
 .PHONY: help setup demo test lint bench bench-national clean
 .DEFAULT_GOAL := help
@@ -65,7 +68,7 @@ bench-national: $(BENCH_INSTALLED)
 	@mkdir -p $(BENCH_RESULTS)
 	$(BIN)/python -m belajarid_recon.bench --keys 1000000,10000000,50000000 --rounds 3 --folder $(BENCH_FOLDER) --json $(BENCH_RESULTS)/national.json
 	$(BIN)/python benches/allocate.py --people 10000000 --taken 50000000 --folder $(BENCH_FOLDER)
-	$(BIN)/python benches/plan.py --people 57000000 --parts 128 --folder $(BENCH_FOLDER) --json $(BENCH_RESULTS)/plan.json
+	$(BIN)/python benches/plan.py --people 57000000 --parts 128 --schools $(SCHOOLS) --regions-file $(REGIONS) --folder $(BENCH_FOLDER) --json $(BENCH_RESULTS)/plan.json
 
 clean:
 	rm -rf $(VENV) target $(DEMO) $(BENCH_RESULTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -18,6 +18,7 @@ from belajarid_recon.cli.main import app
 from belajarid_recon.errors import ExitStatus
 from belajarid_recon.settings import load_settings
 from belajarid_recon.state.lock import StateLock
+from endings import refused_with
 from worlds import DAY, World, world
 
 COMMANDS = (
@@ -29,6 +30,7 @@ COMMANDS = (
     ["abandon"],
     ["emulator"],
     ["diff"],
+    ["bench"],
     ["population", "create"],
     ["population", "advance"],
     ["population", "mend"],
@@ -54,12 +56,7 @@ def plan_of(fresh: World, extract: Path, *more: object):
 
 def refused(fresh: World, result, status: ExitStatus, *said: str) -> None:
     """The command ended as documented, said where and how to mend it, and changed nothing."""
-    assert result.exit_code == status, result.output
-    assert len(re.findall(r"^error: ", result.stderr, flags=re.MULTILINE)) == 1
-    assert "hint: " in result.stderr
-    assert "Traceback" not in result.output
-    for words in said:
-        assert words in result.stderr
+    refused_with(result, status, *said)
     runs = fresh.settings.state / "runs"
     assert not runs.exists() or not any(runs.iterdir())
     assert not any(list(fresh.emulator.accounts(tenant)) for tenant in fresh.settings.tenants)

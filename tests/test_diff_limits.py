@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import resource
@@ -9,8 +10,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from belajarid_recon.errors import ExitStatus
 from diff_reference import counted, lines_of
 
 MIB = 1 << 20
+NOBODY = 65_534
 ATTRIBUTES = ["nama", "jenjang", "npsn", "lahir"]
 
 
@@ -385,10 +389,24 @@ def test_a_full_disk_is_said(pair: Pair, folders: tuple[Path, Path], which: str)
     assert left == "[] []"
 
 
-def test_a_folder_that_is_not_ours_is_said(pair: Pair, tmp_path: Path):
-    """No right to write there: the machine's refusal, with its place."""
-    if os.geteuid() == 0:
-        pytest.skip("the superuser may write anywhere")
-    tmp_path.chmod(0o500)
-    with pytest.raises(PermissionError):
-        belajarid_recon.diff(pair.source, pair.directory, key="key", out=tmp_path / "changes.parquet")
+@contextlib.contextmanager
+def without_rights() -> Iterator[None]:
+    """Nobody's rights for a while, where the superuser's would let everything be written."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_a_folder_that_is_not_ours_is_said():
+    """No right to write there: the machine's refusal, and nothing written."""
+    with tempfile.TemporaryDirectory(prefix="recon-test-") as folder:
+        Path(folder).chmod(0o555)
+        table = pl.DataFrame({"key": ["a", "b"], "nama": ["x", "y"]})
+        with without_rights(), pytest.raises(PermissionError):
+            belajarid_recon.diff(table, table, key="key", out=Path(folder) / "changes.parquet")
+        assert list(Path(folder).iterdir()) == []
+        Path(folder).chmod(0o700)

@@ -8,12 +8,12 @@ use arrow_array::RecordBatchIterator;
 use arrow_schema::ArrowError;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
-use pyo3_arrow::PyRecordBatchReader;
 use recon_table::{Allocation, Rows};
 
 use crate::errors::hash_key;
 use crate::interruptible::run;
 use crate::rows::RowsArgument;
+use crate::tables::stream;
 
 // The arguments are the verb's; callers name most of them.
 #[allow(clippy::too_many_arguments)]
@@ -70,9 +70,7 @@ impl UserIds {
         let given = Arc::clone(&self.0);
         let (batches, schema) = (given.batches(), given.schema());
         let batch = move |number| given.batch(number).map_err(|error| ArrowError::ExternalError(Box::new(error)));
-        let reader = RecordBatchIterator::new((0..batches).map(batch), schema);
-        let reader = Bound::new(py, PyRecordBatchReader::new(Box::new(reader)))?;
-        reader.call_method1("__arrow_c_stream__", (requested_schema,))
+        stream(py, RecordBatchIterator::new((0..batches).map(batch), schema), requested_schema)
     }
 
     // The interpreter hands a path over.

@@ -5,10 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
-use pyo3_arrow::PyRecordBatchReader;
 use recon_core::normalise::Normalisation;
 use recon_table::TableError;
 use recon_table::diff::{Comparison, Control, DiffCounts, Findings, KeyForm};
@@ -16,6 +14,7 @@ use recon_table::diff::{Comparison, Control, DiffCounts, Findings, KeyForm};
 use crate::errors::PyTableError;
 use crate::interruptible;
 use crate::rows::RowsArgument;
+use crate::tables::stream;
 
 /// The result: counts, and the findings where they were not written to a file.
 #[pyclass(frozen, module = "belajarid_recon._core")]
@@ -63,8 +62,7 @@ impl Diff {
         let findings = findings.ok_or_else(|| {
             PyTableError::new_err("the findings can be taken once, and only when they were not written to a file")
         })?;
-        let reader = Bound::new(py, PyRecordBatchReader::new(Box::new(findings)))?;
-        reader.call_method1(intern!(py, "__arrow_c_stream__"), (requested_schema,))
+        stream(py, findings, requested_schema)
     }
 }
 

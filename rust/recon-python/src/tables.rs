@@ -1,11 +1,12 @@
 //! Tables in and out of the interpreter.
 
+use arrow_array::{RecordBatch, RecordBatchReader};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3_arrow::PyTable;
+use pyo3::types::PyCapsule;
 use pyo3_arrow::input::AnyRecordBatch;
+use pyo3_arrow::{PyRecordBatchReader, PyTable};
 use recon_table::{Side, TableError};
-
-use arrow_array::RecordBatch;
 
 use crate::errors::raised;
 
@@ -21,4 +22,14 @@ pub(crate) fn side(py: Python<'_>, table: AnyRecordBatch) -> PyResult<Side> {
 pub(crate) fn table(batch: RecordBatch) -> PyResult<PyTable> {
     let schema = batch.schema();
     PyTable::try_new(vec![batch], schema)
+}
+
+/// Batches on their way out, as the capsule of an Arrow stream.
+pub(crate) fn stream<'py>(
+    py: Python<'py>,
+    batches: impl RecordBatchReader + Send + 'static,
+    requested_schema: Option<Bound<'py, PyCapsule>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let reader = Bound::new(py, PyRecordBatchReader::new(Box::new(batches)))?;
+    reader.call_method1(intern!(py, "__arrow_c_stream__"), (requested_schema,))
 }

@@ -8,6 +8,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, FieldRef, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::file::reader::ChunkReader;
 
 use crate::TableError;
 use crate::attribute::{AttributeKind, array_of};
@@ -131,16 +132,8 @@ impl Source {
 impl SourceFile {
     fn open(path: &str, wanted: &[String]) -> Result<Self, TableError> {
         let file = open(path)?;
-        let loaded = catch_unwind(AssertUnwindSafe(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())));
-        let metadata = loaded.map_err(|_| damaged(path, &PANICKED))?.map_err(|error| damaged(path, &error))?;
-        let mut roots = Vec::with_capacity(wanted.len());
-        for column in wanted {
-            roots.push(metadata.schema().index_of(column).map_err(|_| TableError::FileColumn {
-                problem: "column is missing".to_owned(),
-                file: path.to_owned(),
-                column: column.clone(),
-            })?);
-        }
+        let metadata = footer(path, &file)?;
+        let roots = wanted.iter().map(|column| place_of(path, &metadata, column)).collect::<Result<Vec<_>, _>>()?;
         let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
         Ok(Self { path: path.to_owned(), metadata, mask })
     }
@@ -192,14 +185,29 @@ impl SourceFile {
     }
 }
 
-const PANICKED: &str = "the reader gave up";
+pub(crate) const PANICKED: &str = "the reader gave up";
 
-fn open(path: &str) -> Result<File, TableError> {
+/// What a file's footer says. A footer made to harm may make the reader panic; that ends as any other damage.
+pub(crate) fn footer(path: &str, file: &impl ChunkReader) -> Result<ArrowReaderMetadata, TableError> {
+    let loaded = catch_unwind(AssertUnwindSafe(|| ArrowReaderMetadata::load(file, ArrowReaderOptions::new())));
+    loaded.map_err(|_| damaged(path, &PANICKED))?.map_err(|error| damaged(path, &error))
+}
+
+/// The place of a column among a file's.
+pub(crate) fn place_of(path: &str, metadata: &ArrowReaderMetadata, column: &str) -> Result<usize, TableError> {
+    metadata.schema().index_of(column).map_err(|_| TableError::FileColumn {
+        problem: "column is missing".to_owned(),
+        file: path.to_owned(),
+        column: column.to_owned(),
+    })
+}
+
+pub(crate) fn open(path: &str) -> Result<File, TableError> {
     File::open(path)
         .map_err(|error| TableError::File { problem: format!("cannot be opened ({error})"), file: path.to_owned() })
 }
 
-fn damaged(path: &str, reason: &(impl std::fmt::Display + ?Sized)) -> TableError {
+pub(crate) fn damaged(path: &str, reason: &(impl std::fmt::Display + ?Sized)) -> TableError {
     TableError::File { problem: format!("not whole Parquet ({reason})"), file: path.to_owned() }
 }
 

@@ -1,13 +1,12 @@
 //! The two sides: Parquet files or batches in memory, cut into units that one thread works at a time.
 
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
@@ -17,6 +16,7 @@ use super::Control;
 use super::column::{ArrayColumn, Column};
 use super::pages::{Damage, PageColumn, PositionedFile};
 use crate::attribute::{AttributeColumn, AttributeKind};
+use crate::source::{PANICKED, damaged, footer, open, place_of};
 use crate::{Rows, TableError};
 
 /// Rows of a unit in memory.
@@ -134,7 +134,7 @@ impl Input {
                 Ok(error) => *error,
                 Err(damage) => self.damaged(unit, place, &damage),
             }),
-            Err(_) => Err(self.damaged(unit, place, &"the reader gave up")),
+            Err(_) => Err(self.damaged(unit, place, &PANICKED)),
         }
     }
 
@@ -229,17 +229,8 @@ impl InputFile {
     }
 
     fn of(path: String, file: PositionedFile, keep: bool, columns: &[&str]) -> Result<Self, TableError> {
-        let loaded = catch_unwind(AssertUnwindSafe(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())));
-        let metadata =
-            loaded.map_err(|_| damaged(&path, &"the reader gave up"))?.map_err(|error| damaged(&path, &error))?;
-        let mut places = Vec::with_capacity(columns.len());
-        for column in columns {
-            places.push(metadata.schema().index_of(column).map_err(|_| TableError::FileColumn {
-                problem: "column is missing".to_owned(),
-                file: path.clone(),
-                column: (*column).to_owned(),
-            })?);
-        }
+        let metadata = footer(&path, &file)?;
+        let places = columns.iter().map(|column| place_of(&path, &metadata, column)).collect::<Result<Vec<_>, _>>()?;
         let types = places.iter().map(|place| metadata.schema().field(*place).data_type().clone()).collect();
         // Files are opened again for each unit: a table may have more of them than a process may hold open.
         Ok(Self { path, file: keep.then_some(file), metadata, places, types })
@@ -311,13 +302,7 @@ impl InputFile {
 }
 
 fn opened(path: &str) -> Result<PositionedFile, TableError> {
-    File::open(path)
-        .and_then(PositionedFile::new)
-        .map_err(|error| TableError::File { problem: format!("cannot be opened ({error})"), file: path.to_owned() })
-}
-
-fn damaged(path: &str, reason: &(impl std::fmt::Display + ?Sized)) -> TableError {
-    TableError::File { problem: format!("not whole Parquet ({reason})"), file: path.to_owned() }
+    PositionedFile::new(open(path)?).map_err(|error| damaged(path, &error))
 }
 
 /// Keep a stream's wanted columns: in memory while it is small, else in a temporary file without a name.

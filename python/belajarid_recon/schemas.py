@@ -47,6 +47,13 @@ class Action(StrEnum):
     DEMOTE = "demote"
     SUSPEND = "suspend"
     RESTORE = "restore"
+    UNDELETE = "undelete"
+    DELETE = "delete"
+    ADD_ALIAS = "add-alias"
+    REMOVE_ALIAS = "remove-alias"
+    CREATE_GROUP = "create-group"
+    ADD_MEMBER = "add-member"
+    REMOVE_MEMBER = "remove-member"
 
 
 class NoStep(StrEnum):
@@ -67,6 +74,7 @@ class StepClass(StrEnum):
 
     SAFE = "safe"
     REVERSIBLE = "reversible"
+    DESTRUCTIVE = "destructive"
 
 
 class ColumnKind(StrEnum):
@@ -229,16 +237,19 @@ STEP = pl.Schema(
         "action": pl.String,  # Action
         "class": pl.String,  # StepClass
         "reason": pl.String,
-        "account_key": pl.Binary,  # null for organisational units
-        "marker": pl.String,  # externalIds value; null for organisational units
-        "target_id": pl.String,  # immutable id of the account to change; null for creations
-        "address": pl.String,  # primary address: to create, to rename to, else null
+        "account_key": pl.Binary,  # the account's, or the member's; null for organisational units and groups
+        "marker": pl.String,  # externalIds value of the account; of group steps, what stands in the group's description
+        "target_id": pl.String,  # immutable id of the account to change; null for creations, groups and members
+        "address": pl.String,  # primary address: to create, to rename to, else null; of group steps, the group's
         "given_name": pl.String,
         "family_name": pl.String,
         "ou_path": pl.String,
         "npsn": pl.String,
         "listed": pl.Boolean,
         "suspended": pl.Boolean,
+        "alias": pl.String,  # address to add to the account or to take from it
+        "group_name": pl.String,  # what people read in the directory; on group creations
+        "member_id": pl.String,  # immutable id of the account that joins or leaves the group
         "before": pl.String,  # JSON object of what is replaced, keys sorted; null for creations
         "kode_kabkota": pl.String,
         "held_by": pl.String,  # guard that holds the step; null: free to run

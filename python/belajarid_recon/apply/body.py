@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -13,6 +13,8 @@ from belajarid_recon.directory.interface import Account
 from belajarid_recon.directory.observed import npsn_of
 from belajarid_recon.schemas import ACCOUNT_ATTRIBUTES, STEP, Action
 
+CONTAINER_ACTIONS = (Action.CREATE_ORGUNIT, Action.CREATE_GROUP)
+"""Sent before all others, one at a time."""
 STEPS_PER_READ = 4_096
 FINGERPRINT_BYTES = 16
 
@@ -35,6 +37,9 @@ class Step(NamedTuple):
     npsn: str | None
     listed: bool | None
     suspended: bool | None
+    alias: str | None
+    group_name: str | None
+    member_id: str | None
     before: str | None
     kode_kabkota: str | None
     held_by: str | None
@@ -45,14 +50,9 @@ class Step(NamedTuple):
         return self.action == Action.CREATE
 
     @property
-    def is_change(self) -> bool:
-        """Whether it changes an account that is there."""
-        return not self.is_creation and not self.is_orgunit
-
-    @property
-    def is_orgunit(self) -> bool:
-        """Whether it makes an organisational unit."""
-        return self.action == Action.CREATE_ORGUNIT
+    def is_container(self) -> bool:
+        """Whether it makes what later steps put accounts into."""
+        return self.action in CONTAINER_ACTIONS
 
 
 def read_steps(steps: pl.DataFrame, condition: pl.Expr) -> Iterator[Step]:
@@ -124,11 +124,18 @@ def orgunit_body(step: Step) -> dict[str, Any]:
     return {"parentOrgUnitPath": parent or "/", "name": name}
 
 
-def body_of(step: Step) -> dict[str, Any]:
-    """The step's request without a password."""
-    if step.is_orgunit:
-        return orgunit_body(step)
-    return insert_body(step) if step.is_creation else update_body(step)
+def group_body(step: Step) -> dict[str, Any]:
+    """groups.insert. A group has no external ids: its marker stands in the description, where people can read what it is for."""
+    return {
+        "email": step.address,
+        "name": step.group_name,
+        "description": f"Dikelola otomatis oleh belajar.id ({step.marker})",
+    }
+
+
+def carries_group_marker(group: Mapping[str, Any], marker: str | None) -> bool:
+    """Whether the group is the one that our step with this marker makes."""
+    return bool(marker) and str(group.get("description", "")).endswith(f"({marker})")
 
 
 def fingerprint(step: Step, body: dict[str, Any]) -> str:

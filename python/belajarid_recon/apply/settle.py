@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from belajarid_recon.apply.body import Step, carries_step, is_administrator, stands_before
+from belajarid_recon.apply.body import Step, carries_group_marker, carries_step, is_administrator, stands_before
 from belajarid_recon.directory.interface import Account, Reply
 from belajarid_recon.directory.observed import carries_marker, shows_marker
 from belajarid_recon.state.journal import EventState
@@ -32,6 +32,12 @@ class ApplyReason(StrEnum):
     """Parked: somebody gave the account other values than the plan saw."""
     ATTEMPTS_USED_UP = "attempts-used-up"
     """Parked: sent as often as the settings allow, without effect."""
+    NOT_SUSPENDED = "account-in-use"
+    """Parked: the account to delete is not suspended (any more)."""
+    GROUP_GONE = "group-gone"
+    """Parked: the group to change is not there."""
+    GROUP_FOREIGN = "group-foreign"
+    """Parked: the group to change does not carry our marker (any more)."""
     USER_LIMIT = "user-limit-reached"
     """Throttled: the tenant takes no more accounts. Its creations wait until somebody has made room."""
     REJECTED = "rejected"
@@ -92,12 +98,13 @@ def judge_update(step: Step, account: Account | None) -> Judgement:
     """
     if account is None:
         return Judgement(Outcome(EventState.PARKED, ApplyReason.ACCOUNT_GONE), final=False)
-    if not carries_marker(account, step.marker or ""):
-        return Judgement(Outcome(EventState.PARKED, ApplyReason.ACCOUNT_FOREIGN), final=shows_marker(account))
+    refusal = _refuse_account(step, account)
+    if refusal is not None and refusal.outcome.reason == ApplyReason.ACCOUNT_FOREIGN:
+        return refusal
     if carries_step(step, account):
         return Judgement(Outcome(EventState.DONE, target_id=step.target_id), final=True)
-    if is_administrator(account):
-        return Judgement(Outcome(EventState.PARKED, ApplyReason.ADMINISTRATOR), final=True)
+    if refusal is not None:
+        return refusal
     if stands_before(step, account):
         # Values are absolute: sending them twice has the effect of once, so there is nothing to wait for.
         return Judgement(ABSENT, final=True)
@@ -110,9 +117,70 @@ def judge_orgunit(step: Step, paths: set[str]) -> Judgement:
     return Judgement(Outcome(EventState.DONE) if there else ABSENT, final=True)
 
 
-def is_user_limit(step: Step, reply: Reply) -> bool:
+def judge_undelete(step: Step, account: Account | None) -> Judgement:
+    """Judge an undeletion by the live account with its immutable id. A deleted one is not found, and may be restored."""
+    if account is None:
+        return Judgement(ABSENT, final=False)
+    if not carries_marker(account, step.marker or ""):
+        return Judgement(Outcome(EventState.PARKED, ApplyReason.ACCOUNT_FOREIGN), final=shows_marker(account))
+    return Judgement(Outcome(EventState.DONE, target_id=step.target_id), final=True)
+
+
+def judge_delete(step: Step, account: Account | None) -> Judgement:
+    """Judge a deletion by the live account with its immutable id. Only one that is ours and still suspended may go."""
+    if account is None:
+        return Judgement(Outcome(EventState.DONE, target_id=step.target_id), final=True)
+    refusal = _refuse_account(step, account)
+    if refusal is not None:
+        return refusal
+    if not account.get("suspended", False):
+        return Judgement(Outcome(EventState.PARKED, ApplyReason.NOT_SUSPENDED), final=True)
+    return Judgement(ABSENT, final=False)
+
+
+def judge_alias(step: Step, account: Account | None, *, wanted: bool) -> Judgement:
+    """Judge an alias of the account with the immutable id. `ABSENT` itself means: it may be sent."""
+    if account is None:
+        return Judgement(Outcome(EventState.PARKED, ApplyReason.ACCOUNT_GONE), final=False)
+    refusal = _refuse_account(step, account)
+    if refusal is not None:
+        return refusal
+    held = {str(alias).lower() for alias in account.get("aliases") or ()}
+    if ((step.alias or "").lower() in held) is wanted:
+        return Judgement(Outcome(EventState.DONE, target_id=step.target_id), final=True)
+    return Judgement(ABSENT, final=False)
+
+
+def _refuse_account(step: Step, account: Account) -> Judgement | None:
+    """Why an account must not be touched at all: it is not ours, or an administrator's."""
+    if not carries_marker(account, step.marker or ""):
+        return Judgement(Outcome(EventState.PARKED, ApplyReason.ACCOUNT_FOREIGN), final=shows_marker(account))
+    if is_administrator(account):
+        return Judgement(Outcome(EventState.PARKED, ApplyReason.ADMINISTRATOR), final=True)
+    return None
+
+
+def judge_group(step: Step, group: Mapping[str, Any] | None) -> Judgement:
+    """Judge a group's creation by what stands at its address."""
+    if group is None:
+        return Judgement(ABSENT, final=False)
+    if carries_group_marker(group, step.marker):
+        return Judgement(Outcome(EventState.DONE, target_id=str(group.get("id"))), final=True)
+    return Judgement(Outcome(EventState.PARKED, ApplyReason.ADDRESS_FOREIGN), final=True)
+
+
+def refuse_group(step: Step, group: Mapping[str, Any] | None) -> Judgement | None:
+    """Why a group's members must not be touched, or nothing. A group that was just made may not be found yet."""
+    if group is None:
+        return Judgement(Outcome(EventState.PARKED, ApplyReason.GROUP_GONE), final=False)
+    if not carries_group_marker(group, step.marker):
+        return Judgement(Outcome(EventState.PARKED, ApplyReason.GROUP_FOREIGN), final=True)
+    return None
+
+
+def is_user_limit(reply: Reply) -> bool:
     """Whether an insert was refused because the customer may have no more accounts (412, "Domain user limit reached")."""
-    return step.is_creation and reply.status == 412 and reply.reason == "limitExceeded"
+    return reply.status == 412 and reply.reason == "limitExceeded"
 
 
 def rejection(reply: Reply) -> Outcome:

@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from belajarid_recon.apply.body import Step, body_of, fingerprint, read_steps
+from belajarid_recon.apply.body import CONTAINER_ACTIONS, Step, fingerprint, read_steps
 from belajarid_recon.apply.killpoints import KillPoint, reached
+from belajarid_recon.apply.operations import body_of, operation_of
 from belajarid_recon.apply.passwords import PasswordHashes
 from belajarid_recon.apply.result import Progress, Watcher
 from belajarid_recon.apply.sending import SLEEP_SECONDS_MAX, Sender
@@ -30,7 +31,6 @@ from belajarid_recon.apply.settle import ApplyReason, Outcome, Ready
 from belajarid_recon.components import Clock, Randomness
 from belajarid_recon.directory.interface import Directory
 from belajarid_recon.errors import DirectoryError, PlanError
-from belajarid_recon.schemas import Action
 from belajarid_recon.settings import Settings
 from belajarid_recon.state.journal import Event, EventState, Journal, Sendings
 
@@ -66,7 +66,7 @@ class _Flight(NamedTuple):
     @property
     def must_look(self) -> bool:
         """Whether its account is to be read before it is sent."""
-        return self.step.is_change and not self.looked
+        return operation_of(self.step).looks_first and not self.looked
 
 
 _Answer = Outcome | Ready | None
@@ -153,16 +153,16 @@ class TenantApply:
             self._commit(self._collect(self._under_way - 1), [])
 
     def send_all(self) -> None:
-        """Send what is not settled: organisational units one at a time and parents first, then accounts."""
-        units = pl.col("action") == Action.CREATE_ORGUNIT
+        """Send what is not settled: units and groups one at a time and parents first, then what goes into them."""
+        containers = pl.col("action").is_in(CONTAINER_ACTIONS)
         waiting = self._again
-        self._again = [entry for entry in waiting if entry[2].step.is_orgunit]
+        self._again = [entry for entry in waiting if entry[2].step.is_container]
         heapq.heapify(self._again)
-        self._run(self._fresh(units), window=1)
+        self._run(self._fresh(containers), window=1)
         if not self._scope.stop.is_set():
-            self._again = [entry for entry in waiting if not entry[2].step.is_orgunit]
+            self._again = [entry for entry in waiting if not entry[2].step.is_container]
             heapq.heapify(self._again)
-            self._run(self._fresh(~units), window=self._scope.settings.apply.in_flight)
+            self._run(self._fresh(~containers), window=self._scope.settings.apply.in_flight)
         if self._full:
             # Raised at the end, and without a wish to stop: what is no creation, and every other tenant, has gone on.
             message = f"the tenant's user limit is reached: {self.tenant}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,16 @@ from googleapiclient.model import JsonModel
 
 from belajarid_recon.components import Clock, Randomness
 from belajarid_recon.directory.connections import Answer, NoAnswerError, Request
-from belajarid_recon.directory.interface import Account, Page, Reply, StaleTokenError, Verdict
+from belajarid_recon.directory.interface import (
+    Account,
+    Group,
+    GroupPage,
+    MemberPage,
+    Page,
+    Reply,
+    StaleTokenError,
+    Verdict,
+)
 from belajarid_recon.directory.observed import carries_marker
 from belajarid_recon.directory.quotas import RETRY_AFTER_SECONDS_MAX, Limited, Pacer
 from belajarid_recon.directory.transport import Transport
@@ -28,6 +37,8 @@ from belajarid_recon.errors import DirectoryError
 from belajarid_recon.schemas import Jenjang
 
 PAGE_ACCOUNTS = 500
+PAGE_GROUPS = 200
+"""Of groups and of members: the most a page may hold."""
 READ_ATTEMPTS = 8
 """With pauses of 1, 2, 4 … 64 s: about two minutes. Google's own recipe ends after half a minute and says longer is fine."""
 BACKOFF_SECONDS_MAX = 64.0
@@ -100,6 +111,9 @@ class GoogleDirectory:
         # Each of these costs a millisecond to make and nothing to keep.
         self._users = service.users()
         self._orgunits = service.orgunits()
+        self._aliases = self._users.aliases()
+        self._groups = service.groups()
+        self._members = service.members()
         self._domains = service.domains()
         self._customers = service.customers()
 
@@ -125,10 +139,7 @@ class GoogleDirectory:
         request = self._users.list(
             domain=domain, maxResults=PAGE_ACCOUNTS, pageToken=token, fields=_LIST_FIELDS, **options
         )
-        answer = self._ask(request)
-        if token is not None and answer.status in _STALE_TOKEN_STATUSES:
-            raise StaleTokenError(f"the list of accounts must start again: {domain}")
-        page = self._document(answer)
+        page = self._page(request, token, domain)
         return Page(page.get("users", []), page.get("nextPageToken"))
 
     def get_account(self, key: str) -> Account | None:
@@ -177,17 +188,9 @@ class GoogleDirectory:
 
     def update_account(self, account_id: str, body: Mapping[str, Any]) -> Reply:
         """users.update by immutable id, sent once; fields that are absent stay as they are."""
-        if "@" in account_id:
-            raise DirectoryError("an account is changed by its immutable id only: an address was given")
-        self._lane.pacer.wait_for_call()
-        sent = self._write(self._users.update(userKey=account_id, body=body))
-        if isinstance(sent, Reply):
-            return sent
-        if sent.status == 404 or (sent.status == 412 and _reason(sent) != "limitExceeded"):
-            return Reply(Verdict.NOT_READY, sent.status, _reason(sent), retry_after_seconds=_retry_after(sent))
-        reply = _classified(sent, lambda account: account.get("id") == account_id)
-        self._slow_down(reply, Limited.CALLS)
-        return reply
+        _refuse_address(account_id)
+        request = self._users.update(userKey=account_id, body=body)
+        return self._change(request, lambda account: account.get("id") == account_id, gone=Verdict.NOT_READY)
 
     def insert_orgunit(self, parent_path: str, name: str) -> Reply:
         """orgunits.insert, sent once. A 401 is ambiguous here: the unit may have been made all the same."""
@@ -204,6 +207,94 @@ class GoogleDirectory:
         reply = _classified(sent, lambda unit: str(unit.get("orgUnitPath", "")).lower() == path)
         self._slow_down(reply, Limited.ORGUNIT_WRITES)
         return reply
+
+    def undelete_account(self, account_id: str, ou_path: str) -> Reply:
+        """users.undelete by immutable id, sent once: an address is refused by the server, too."""
+        _refuse_address(account_id)
+        return self._change(self._users.undelete(userKey=account_id, body={"orgUnitPath": ou_path}))
+
+    def delete_account(self, account_id: str) -> Reply:
+        """users.delete by immutable id, sent once. A 404 is ambiguous: an earlier sending may have done it."""
+        _refuse_address(account_id)
+        return self._change(self._users.delete(userKey=account_id), gone=Verdict.AMBIGUOUS)
+
+    def insert_alias(self, account_id: str, alias: str) -> Reply:
+        """users.aliases.insert, sent once."""
+        _refuse_address(account_id)
+        request = self._aliases.insert(userKey=account_id, body={"alias": alias})
+        return self._change(request, gone=Verdict.NOT_READY)
+
+    def delete_alias(self, account_id: str, alias: str) -> Reply:
+        """users.aliases.delete, sent once. A 404 is ambiguous: account and alias are told apart by reading."""
+        _refuse_address(account_id)
+        return self._change(self._aliases.delete(userKey=account_id, alias=alias), gone=Verdict.AMBIGUOUS)
+
+    def list_groups(self, domain: str, token: str | None) -> GroupPage:
+        """One page (200) of the groups whose address is in `domain`. Raises StaleTokenError."""
+        page = self._page(self._groups.list(domain=domain, maxResults=PAGE_GROUPS, pageToken=token), token, domain)
+        return GroupPage(page.get("groups", []), page.get("nextPageToken"))
+
+    def list_members(self, group: str, token: str | None) -> MemberPage:
+        """One page (200) of a group's direct members. Raises StaleTokenError."""
+        page = self._page(self._members.list(groupKey=group, maxResults=PAGE_GROUPS, pageToken=token), token, group)
+        return MemberPage(page.get("members", []), page.get("nextPageToken"))
+
+    def get_group(self, address: str) -> Group | None:
+        """The group with this address; None where the server answers 404."""
+        answer = self._ask(self._groups.get(groupKey=address))
+        return None if answer.status == 404 else self._document(answer)
+
+    def has_member(self, group: str, account_id: str) -> bool:
+        """Whether the account is a direct member of the group. Not members.hasMember, which counts groups inside groups as well."""
+        answer = self._ask(self._members.get(groupKey=group, memberKey=account_id))
+        return answer.status != 404 and self._document(answer).get("id") == account_id
+
+    def insert_group(self, body: Mapping[str, Any]) -> Reply:
+        """groups.insert, sent once."""
+        address = str(body["email"]).lower()
+        return self._change(self._groups.insert(body=body), lambda group: _is_at(group, address))
+
+    def insert_member(self, group: str, account_id: str) -> Reply:
+        """members.insert with role MEMBER, sent once: nobody gets a group to manage."""
+        _refuse_address(account_id)
+        request = self._members.insert(groupKey=group, body={"id": account_id, "role": "MEMBER"})
+        return self._change(request, lambda member: member.get("id") == account_id, gone=Verdict.NOT_READY)
+
+    def delete_member(self, group: str, account_id: str) -> Reply:
+        """members.delete, sent once. A 404 is ambiguous: group and member are told apart by reading."""
+        _refuse_address(account_id)
+        return self._change(self._members.delete(groupKey=group, memberKey=account_id), gone=Verdict.AMBIGUOUS)
+
+    def _change(
+        self,
+        built: Any,  # noqa: ANN401 - HttpRequest, untyped
+        echoes: Callable[[Mapping[str, Any]], bool] | None = None,
+        *,
+        gone: Verdict = Verdict.REJECTED,
+    ) -> Reply:
+        """Send a write that costs one call, once. `echoes` judges its answer; None for one without content.
+
+        `gone` is what a 404 means, and a 412 with it where that is NOT_READY.
+        """
+        self._lane.pacer.wait_for_call()
+        sent = self._write(built)
+        if isinstance(sent, Reply):
+            return sent
+        early = sent.status == 412 and gone is Verdict.NOT_READY and _reason(sent) != "limitExceeded"
+        if sent.status == 404 or early:
+            return Reply(gone, sent.status, _reason(sent), retry_after_seconds=_retry_after(sent))
+        if echoes is None and 200 <= sent.status < 300:
+            return Reply(Verdict.DONE, sent.status)
+        reply = _classified(sent, echoes)
+        self._slow_down(reply, Limited.CALLS)
+        return reply
+
+    def _page(self, built: Any, token: str | None, what: str) -> dict[str, Any]:  # noqa: ANN401 - HttpRequest, untyped
+        """One page of a list. Raises StaleTokenError when its token is no longer taken."""
+        answer = self._ask(built)
+        if token is not None and answer.status in _STALE_TOKEN_STATUSES:
+            raise StaleTokenError(f"a list must start again: {what}")
+        return self._document(answer)
 
     def close(self) -> None:
         """Close idle connections."""
@@ -275,6 +366,16 @@ class GoogleDirectory:
 
 def _request(built: Any) -> Request:  # noqa: ANN401 - HttpRequest, untyped
     return Request(built.method, built.uri, built.body, built.headers)
+
+
+def _refuse_address(account_id: str) -> None:
+    """An address is not whose it was: after a rename it is an alias, after a deletion somebody else's. Raises DirectoryError."""
+    if "@" in account_id:
+        raise DirectoryError("an account is changed by its immutable id only: an address was given")
+
+
+def _is_at(group: Mapping[str, Any], address: str) -> bool:
+    return str(group.get("email", "")).lower() == address
 
 
 def account_answer_verdict(answer: Answer, body: Mapping[str, Any]) -> Reply:

@@ -13,6 +13,10 @@ Account = Mapping[str, Any]
 """A user as the Directory API writes it (discovery document, schema User)."""
 
 
+Group = Mapping[str, Any]
+"""A group as the Directory API writes it (schema Group)."""
+
+
 class Verdict(StrEnum):
     """What a reply to a write means for the step. Nothing but DONE and REJECTED is an outcome."""
 
@@ -38,16 +42,32 @@ class Reply:
     reason: str = ""
     """Google's reason word, or ours (connections.Lost, `echo-differs`, `unreadable`). Never text from the body."""
     account: Account | None = None
-    """The answer's body when the verdict is DONE."""
+    """The answer's body when the verdict is DONE, and there is one."""
     retry_after_seconds: float | None = None
     """What Retry-After asked for, if it was sent."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """One page of a list."""
+    """One page of a list of accounts."""
 
     accounts: list[dict[str, Any]] = field(default_factory=list)
+    next_token: str | None = None
+
+
+@dataclass(frozen=True)
+class GroupPage:
+    """One page of a list of groups."""
+
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    next_token: str | None = None
+
+
+@dataclass(frozen=True)
+class MemberPage:
+    """One page of a list of members."""
+
+    members: list[dict[str, Any]] = field(default_factory=list)
     next_token: str | None = None
 
 
@@ -102,4 +122,48 @@ class Directory(Protocol):
 
     def insert_orgunit(self, parent_path: str, name: str) -> Reply:
         """orgunits.insert, sent once."""
+        ...
+
+    def undelete_account(self, account_id: str, ou_path: str) -> Reply:
+        """users.undelete by immutable id, sent once."""
+        ...
+
+    def delete_account(self, account_id: str) -> Reply:
+        """users.delete by immutable id, sent once."""
+        ...
+
+    def insert_alias(self, account_id: str, alias: str) -> Reply:
+        """users.aliases.insert, sent once."""
+        ...
+
+    def delete_alias(self, account_id: str, alias: str) -> Reply:
+        """users.aliases.delete, sent once."""
+        ...
+
+    def list_groups(self, domain: str, token: str | None) -> GroupPage:
+        """One page (200) of the groups whose address is in `domain`. Raises StaleTokenError."""
+        ...
+
+    def list_members(self, group: str, token: str | None) -> MemberPage:
+        """One page (200) of a group's direct members. Raises StaleTokenError."""
+        ...
+
+    def get_group(self, address: str) -> Group | None:
+        """The group with this address; None where the server answers 404."""
+        ...
+
+    def has_member(self, group: str, account_id: str) -> bool:
+        """Whether the account is a direct member of the group with this address."""
+        ...
+
+    def insert_group(self, body: Mapping[str, Any]) -> Reply:
+        """groups.insert, sent once."""
+        ...
+
+    def insert_member(self, group: str, account_id: str) -> Reply:
+        """members.insert with role MEMBER, sent once."""
+        ...
+
+    def delete_member(self, group: str, account_id: str) -> Reply:
+        """members.delete, sent once."""
         ...

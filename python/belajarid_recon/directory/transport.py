@@ -29,6 +29,7 @@ GOOGLE_TOKEN = "https://oauth2.googleapis.com/"  # noqa: S105 - an address
 SCOPES = (
     "https://www.googleapis.com/auth/admin.directory.user",
     "https://www.googleapis.com/auth/admin.directory.orgunit",
+    "https://www.googleapis.com/auth/admin.directory.group",
     "https://www.googleapis.com/auth/admin.directory.domain.readonly",
     "https://www.googleapis.com/auth/admin.directory.customer.readonly",
 )

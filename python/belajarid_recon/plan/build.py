@@ -17,27 +17,31 @@ from belajarid_recon.settings import Guards
 
 LANE = {
     Action.CREATE_ORGUNIT: 0,
-    Action.RESTORE: 1,  # a child locked out comes first
-    Action.CREATE: 2,
-    Action.PROMOTE: 3,
-    Action.DEMOTE: 4,
-    Action.RENAME: 5,
-    Action.MOVE: 6,
-    Action.UPDATE: 7,
-    Action.SUSPEND: 8,  # what takes something away comes last
+    Action.CREATE_GROUP: 1,
+    Action.RESTORE: 2,  # a child locked out comes first
+    Action.UNDELETE: 3,
+    Action.CREATE: 4,
+    Action.REMOVE_ALIAS: 5,  # a rename may need the address
+    Action.PROMOTE: 6,
+    Action.DEMOTE: 7,
+    Action.RENAME: 8,
+    Action.MOVE: 9,
+    Action.UPDATE: 10,
+    Action.ADD_ALIAS: 11,
+    Action.ADD_MEMBER: 12,
+    Action.REMOVE_MEMBER: 13,
+    Action.SUSPEND: 14,  # what takes something away comes last
+    Action.DELETE: 15,
 }
 """Order of actions in a tenant."""
 
-STEP_CLASS = {
+STEP_CLASS = dict.fromkeys(Action, StepClass.REVERSIBLE) | {
     Action.CREATE_ORGUNIT: StepClass.SAFE,
+    Action.CREATE_GROUP: StepClass.SAFE,
     Action.CREATE: StepClass.SAFE,
     Action.UPDATE: StepClass.SAFE,
-    Action.RESTORE: StepClass.REVERSIBLE,
-    Action.PROMOTE: StepClass.REVERSIBLE,
-    Action.DEMOTE: StepClass.REVERSIBLE,
-    Action.RENAME: StepClass.REVERSIBLE,
-    Action.MOVE: StepClass.REVERSIBLE,
-    Action.SUSPEND: StepClass.REVERSIBLE,
+    Action.ADD_ALIAS: StepClass.SAFE,
+    Action.DELETE: StepClass.DESTRUCTIVE,
 }
 """What a wrong step of each action costs."""
 

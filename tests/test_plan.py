@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -13,11 +15,16 @@ from belajarid_recon.plan.definition import Plan, PlanFacts, plan_digest
 from belajarid_recon.plan.file import read_plan, write_plan
 from belajarid_recon.plan.guards import hold_steps
 from belajarid_recon.reconcile import BASE, PROPOSAL, TALLY, PartChanges
-from belajarid_recon.schemas import ADDRESSES, STEP, Action
+from belajarid_recon.schemas import ADDRESSES, DELETED, STEP, Action
 from belajarid_recon.secrets import Secret
 from belajarid_recon.settings import Ceiling, Guards
 
 NAMING_KEY = Secret(bytes(range(32)))
+
+
+def key_of(number: int) -> bytes:
+    """The account key of the synthetic account `number` in the sd tenant."""
+    return number.to_bytes(16, "big") + b"\x01"
 
 
 def proposal(number: int, action: Action = Action.CREATE, **changes: object) -> dict[str, object]:
@@ -28,7 +35,7 @@ def proposal(number: int, action: Action = Action.CREATE, **changes: object) -> 
         "tenant": "sd",
         "action": action.value,
         "reason": "pupil",
-        "account_key": number.to_bytes(16, "big") + b"\x01",
+        "account_key": key_of(number),
         "target_id": None if creation else f"id-{number}",
         "user_id": None if creation else f"user{number}",
         "nama": "Sri Wahyuni" if creation else None,
@@ -56,6 +63,8 @@ def context(**changes: object) -> PlanContext:
         "date": "2026-11-15",
         "regulation": "persesjen-14-2024",
         "addresses": pl.DataFrame(schema=ADDRESSES),
+        "aliases_asked": 0,
+        "deleted": pl.DataFrame(schema=DELETED),
         "orgunits": {"sd": set()},
         "kabkota_names": {"036400": "Kota Tegal"},
         "guards": Guards(),
@@ -255,3 +264,32 @@ def test_a_small_tenant_of_a_kota_is_looked_at_by_itself():
     assert held["held_by"].count() == 30
     assert findings[0].scope == "kabkota:036400/slb"
     assert findings[0].name == "Kota Tegal slb"
+
+
+def test_a_deleted_account_is_restored_and_not_made_again():
+    """Whoever comes back within the days Google keeps it gets the same account, by immutable id and without a new address."""
+    mine = pl.DataFrame([(key_of(1), "sd", "id-1", "budi.santoso1234", "sd.belajar.id")], schema=DELETED, orient="row")
+    plan = build_plan([part([proposal(1), proposal(2)])], context(deleted=mine), {})
+    accounts = plan.steps.filter(pl.col("account_key").is_not_null())
+    assert accounts["action"].to_list() == ["undelete", "create"]
+    step = accounts.row(0, named=True)
+    assert (step["target_id"], step["address"], step["given_name"]) == ("id-1", None, None)
+    assert step["ou_path"] == proposal(1)["ou_path"]
+    assert step["marker"].startswith(key_of(1)[:16].hex())
+
+
+def test_of_two_deleted_accounts_of_one_person_none_is_restored_by_guess():
+    """Nor is a third one made: a person has to look."""
+    rows = [(key_of(1), "sd", f"id-{number}", "x", "sd.belajar.id") for number in (1, 2)]
+    plan = build_plan([part([proposal(1)])], context(deleted=pl.DataFrame(rows, schema=DELETED, orient="row")), {})
+    assert plan.steps.filter(pl.col("account_key").is_not_null()).is_empty()
+    assert plan.facts.reasons["sd"]["marker-on-two-accounts"] == 1
+
+
+def test_lines_of_aliases_without_an_account_are_told():
+    """Nothing people asked for goes without a word."""
+    found = part([proposal(1)])
+    told = pl.DataFrame([{"tenant": "sd", "kind": "alias-found", "name": None, "count": 2}], schema=TALLY)
+    plan = build_plan([replace(found, tallies=pl.concat([found.tallies, told]))], context(aliases_asked=5), {})
+    assert plan.facts.reasons["-"] == {"alias-without-account": 3}
+    assert "-" not in build_plan([part([proposal(1)])], context(), {}).facts.reasons

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import polars as pl
 
-from belajarid_recon.reconcile import reconcile_part
+from belajarid_recon.reconcile import ALIASES, DELETABLE, NOTICES, Remembered, reconcile_part
 from belajarid_recon.schemas import DESIRED, OBSERVED, Standing
 
 NOBODY = pl.Series([], dtype=pl.Binary)
@@ -52,16 +54,17 @@ def observed(number: int, **changes: object) -> dict[str, object]:
         "listed": False,
         "suspended": False,
         "is_admin": False,
+        "aliases": None,
         "read_at": None,
     } | changes
 
 
-def changes(wanted, seen, ours=NOBODY):
+def changes(wanted, seen, ours=NOBODY, **known):
     """Reconcile these rows."""
     return reconcile_part(
         pl.DataFrame(wanted, schema=DESIRED),
         pl.DataFrame(seen, schema=OBSERVED),
-        suspended_by_us=ours,
+        remembered=Remembered(ours, **known),
         seed=7,
         threads=1,
     )
@@ -207,3 +210,81 @@ def test_bases_count_live_accounts_by_kota():
     """The base of a share is what could be suspended: accounts that are not suspended yet."""
     result = changes([desired(1), desired(2)], [observed(1), observed(2, suspended=True), observed(9)])
     assert sorted(result.bases.rows(), key=str) == [("sd", "036400", 1, 0), ("sd", None, 1, 0)]
+
+
+def announced(since=date(2025, 6, 1), delivered=date(2026, 1, 1), address="budi.santoso0001@sd.belajar.id"):
+    """What a deletion of person 1's account needs: our suspension of that day, and a notice delivered on the other."""
+    return {
+        "deletable": pl.DataFrame([(key(1), since)], schema=DELETABLE, orient="row"),
+        "notices": pl.DataFrame([(address, delivered)], schema=NOTICES, orient="row"),
+    }
+
+
+LEAVER = {"standing": Standing.LEAVER.value, "reason": "graduated", "role": None, "domain": None}
+
+
+def test_a_leaver_whose_end_was_announced_is_deleted():
+    """By immutable id, with nothing written; and it needs the suspension, the notice, and the notice after the suspension."""
+    row = only(changes([desired(1, **LEAVER)], [observed(1, suspended=True)], **announced()))
+    assert (row["action"], row["reason"], row["target_id"]) == ("delete", "graduated", "id-1")
+    assert (row["suspended"], row["before"]) == (None, None)
+    too_early = announced(delivered=date(2025, 5, 31))
+    for known in ({}, too_early, announced(address="budi.santoso0002@sd.belajar.id")):
+        result = changes([desired(1, **LEAVER)], [observed(1, suspended=True)], **known)
+        assert result.proposals.is_empty()
+        assert tally(result, "already-suspended") == 1
+
+
+def test_nobody_else_is_deleted():
+    """Not who is enrolled again, whom the register does not mention, who is an administrator, or whose account is in use."""
+    gone = observed(1, suspended=True)
+    assert changes([desired(1)], [gone], **announced()).proposals.is_empty()
+    assert changes([], [gone], **announced()).proposals.is_empty()
+    assert changes([desired(1, **LEAVER)], [gone | {"is_admin": True}], **announced()).proposals.is_empty()
+    assert only(changes([desired(1, **LEAVER)], [observed(1)], **announced()))["action"] == "suspend"
+
+
+def test_an_alias_in_the_way_of_its_own_accounts_rename_is_removed():
+    """A teacher who was an administrator and is one again: Google refuses a rename onto an alias, also one's own."""
+    admin = {"domain": "admin.sd.belajar.id", "ou_path": "/Jawa Tengah/Kota Tegal/Admin", "listed": True}
+    before = observed(1, domain="guru.sd.belajar.id", aliases="budi.santoso0001@admin.sd.belajar.id x@sd.belajar.id")
+    result = changes([desired(1, **admin)], [before])
+    assert result.proposals["action"].to_list() == ["promote", "remove-alias"]
+    removal = result.proposals.row(1, named=True)
+    assert (removal["alias"], removal["target_id"]) == ("budi.santoso0001@admin.sd.belajar.id", "id-1")
+    assert (removal["domain"], removal["ou_path"], removal["before"]) == (None, None, None)
+    elsewhere = before | {"aliases": "budi.santoso00011@admin.sd.belajar.id abudi.santoso0001@admin.sd.belajar.id"}
+    assert changes([desired(1, **admin)], [elsewhere]).proposals["action"].to_list() == ["promote"]
+
+
+def asked(*rows):
+    """What people asked for: address, alias, wanted, in sight, owner."""
+    return {"aliases": pl.DataFrame(rows, schema=ALIASES, orient="row")}
+
+
+def test_aliases_people_ask_for_are_added_and_removed():
+    """Where they differ from what is there, and only of an active person's account."""
+    mine, alias = "budi.santoso0001@sd.belajar.id", "budi.baru@sd.belajar.id"
+    row = only(changes([desired(1)], [observed(1)], **asked((mine, alias, True, False, None))))
+    assert (row["action"], row["alias"], row["target_id"]) == ("add-alias", alias, "id-1")
+    has = observed(1, aliases=alias)
+    assert only(changes([desired(1)], [has], **asked((mine, alias, False, True, None))))["action"] == "remove-alias"
+    for seen, wanted in ((has, True), (observed(1), False)):
+        result = changes([desired(1)], [seen], **asked((mine, alias, wanted, True, None)))
+        assert result.proposals.is_empty()
+        assert result.tallies.filter(pl.col("kind") == "alias-found")["count"].sum() == 1
+    assert changes([desired(1, **LEAVER)], [has], **asked((mine, alias, False, True, None))).proposals[
+        "alias"
+    ].to_list() == [None]
+
+
+def test_an_alias_somebody_has_or_had_is_not_given():
+    """In sight, or in the ledger for another; one's own user ID, or one that the ledger gave to oneself, is free."""
+    mine, alias = "budi.santoso0001@sd.belajar.id", "budi.baru@sd.belajar.id"
+    for in_sight, owner in ((True, None), (True, key(1)), (False, key(2))):
+        result = changes([desired(1)], [observed(1)], **asked((mine, alias, True, in_sight, owner)))
+        assert result.proposals.is_empty()
+        assert tally(result, "alias-taken") == 1
+    own = "budi.santoso0001@guru.sd.belajar.id"
+    assert only(changes([desired(1)], [observed(1)], **asked((mine, own, True, True, None))))["alias"] == own
+    assert only(changes([desired(1)], [observed(1)], **asked((mine, alias, True, False, key(1)))))["alias"] == alias

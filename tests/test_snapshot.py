@@ -36,6 +36,7 @@ from belajarid_recon.directory.snapshot import (
     address_files,
     orgunits,
     read_addresses,
+    read_deleted,
     read_facts,
     read_part,
     read_unmarked,
@@ -46,7 +47,7 @@ from belajarid_recon.directory.snapshot import (
 from belajarid_recon.emulator.launch import EmulatorProcess
 from belajarid_recon.emulator.settings import EmulatorSettings
 from belajarid_recon.errors import DirectoryError, InputError, ReconError, SettingsError
-from belajarid_recon.schemas import ADDRESSES, JENJANG_CODE, OBSERVED, Jenjang
+from belajarid_recon.schemas import ADDRESSES, DELETED, JENJANG_CODE, OBSERVED, Jenjang
 from belajarid_recon.settings import Settings
 from directory_server import SteppedClock
 
@@ -165,7 +166,7 @@ def test_every_account_is_there_once_with_its_attributes(tmp_path: Path) -> None
         "account_key": bytes.fromhex(plain["externalIds"][0]["value"][:32]) + bytes([JENJANG_CODE[Jenjang.SD]]),
         "tenant": "sd", "id": plain["id"], "user_id": "budi.santoso0001", "domain": "sd.belajar.id",
         "given_name": "Budi", "family_name": "Santoso", "ou_path": "/Jawa Barat", "npsn": "20100100",
-        "listed": False, "suspended": False, "is_admin": False, "read_at": None,
+        "listed": False, "suspended": False, "is_admin": False, "aliases": None, "read_at": None,
     }  # fmt: skip
     assert (rows[admin["id"]]["is_admin"], rows[admin["id"]]["suspended"], rows[admin["id"]]["listed"]) == (True,) * 3
     (row,) = read_unmarked(tmp_path / "s").to_dicts()
@@ -379,6 +380,36 @@ def test_every_address_in_sight_blocks_its_local_part(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a file of the snapshot is missing"):
         address_files(tmp_path / "s")
     assert facts.tenants["sd"]["domains"]["sd.belajar.id"] == {"accounts": 1, "deleted": 1}
+
+
+def test_deleted_accounts_are_kept_with_their_ids_and_markers(tmp_path: Path) -> None:
+    """Only an id restores one; whose it was is known where the list still shows its marker."""
+    removed = [
+        account(3, primaryEmail="Gone.Away0001@guru.sd.belajar.id"),
+        account(4, externalIds=None),
+        account(3, primaryEmail="Gone.Away0001@guru.sd.belajar.id"),
+    ]
+    facts = sealed(ListedDirectory(live=[account(1)], removed=removed), tmp_path / "s")
+    gone = read_deleted(tmp_path / "s")
+    assert gone.schema == DELETED
+    key = bytes.fromhex(removed[0]["externalIds"][0]["value"][:32]) + bytes([JENJANG_CODE[Jenjang.SD]])
+    assert gone.rows() == [
+        (key, "sd", removed[0]["id"], "gone.away0001", "guru.sd.belajar.id"),
+        (None, "sd", removed[1]["id"], "budi.santoso0004", "sd.belajar.id"),
+    ]
+    without = sealed(ListedDirectory(live=[account(1)], removed=removed[1:2]), tmp_path / "t")
+    assert without.digest != facts.digest
+    assert sealed(ListedDirectory(live=[account(1)], removed=removed[::-1]), tmp_path / "u").digest == facts.digest
+    assert read_deleted(tmp_path / "s").height == 2
+    (tmp_path / "s" / "deleted" / "accounts.parquet").write_bytes(b"")
+    with pytest.raises(InputError, match="a file of the snapshot is damaged"):
+        read_deleted(tmp_path / "s")
+
+
+def test_aliases_are_sorted_and_lower_case(tmp_path: Path) -> None:
+    """One text an account, so that the order in which a server lists them is no difference."""
+    sealed(ListedDirectory(live=[account(1, aliases=["X.y@sd.belajar.id", "a.b@sd.belajar.id"])]), tmp_path / "s")
+    assert marked_rows(tmp_path / "s")["aliases"].to_list() == ["a.b@sd.belajar.id x.y@sd.belajar.id"]
 
 
 def test_tenants_are_read_side_by_side(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -14,16 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import belajarid_recon
-from appliers.plans import account_key, creation, orgunit, plan_of, update
+from appliers.plans import account_key, account_step, creation, orgunit, plan_of, update
 from belajarid_recon.components import ScaledClock, SystemRandomness
 from belajarid_recon.errors import BusyError, ExitStatus, PlanError, SettingsError
-from belajarid_recon.schemas import ADDRESSES
+from belajarid_recon.schemas import ADDRESSES, Action
 from belajarid_recon.state.atomic import PART_SUFFIX, write_atomically
 from belajarid_recon.state.folders import RunFolder, RunStatus, latest_run, list_runs, new_run, open_run, unfinished_run
 from belajarid_recon.state.journal import Event, EventState, Journal
 from belajarid_recon.state.ledger import ledger_digest, ledger_files, read_ledger, reserve_addresses
-from belajarid_recon.state.lifecycle import record_lifecycle, suspended_by_us
+from belajarid_recon.state.lifecycle import deleted_by_us, record_lifecycle, suspended_by_us
 from belajarid_recon.state.lock import StateLock
+
+DAY = date(2026, 11, 15)
 
 
 class SetClock(ScaledClock):
@@ -223,7 +225,7 @@ def test_only_suspensions_that_were_carried_out_are_ours(tmp_path):
         settle(journal, 5, EventState.THROTTLED)
         journal.commit([Event(6, 1, EventState.DONE), Event(7, 1, EventState.PARKED)])
         settle(journal, 9, EventState.DONE)
-        record_lifecycle(run, plan.steps, journal)
+        record_lifecycle(run, plan.steps, journal, on=plan.day)
     keys = sorted(account_key("sd", number) for number in (0, 1, 2, 3, 4))
     assert suspended_by_us(tmp_path)["account_key"].to_list() == keys
 
@@ -231,7 +233,7 @@ def test_only_suspensions_that_were_carried_out_are_ours(tmp_path):
     later = run_of(tmp_path)
     with journal_of(later, 1) as journal:
         settle(journal, 0, EventState.DONE)
-        record_lifecycle(later, restore.steps, journal)
+        record_lifecycle(later, restore.steps, journal, on=restore.day)
     assert suspended_by_us(tmp_path)["account_key"].to_list() == sorted(
         account_key("sd", number) for number in (0, 2, 3, 4)
     )
@@ -249,7 +251,7 @@ def suspend_in_a_run(state: Path, numbers: list[int], live: list[int], *, sent: 
                 journal.commit([Event(step, 1, EventState.DONE)])
         seen = pl.Series([account_key("sd", number) for number in live], dtype=pl.Binary)
         for _ in range(2):  # a kill before the run is closed repeats it
-            record_lifecycle(run, plan_of(rows, {}).steps, journal, live=seen)
+            record_lifecycle(run, plan_of(rows, {}).steps, journal, on=DAY, live=seen)
     run.mark(RunStatus.APPLYING, ScaledClock())
     run.mark(RunStatus.CLOSED, ScaledClock())
     return run
@@ -290,7 +292,56 @@ def test_a_missing_ledger_segment_stops_everything(tmp_path):
 
 def test_nothing_is_ours_at_first(tmp_path):
     """An empty state folder gives an empty frame of the right type."""
-    assert suspended_by_us(tmp_path).schema == pl.Schema({"account_key": pl.Binary})
+    assert suspended_by_us(tmp_path).schema == pl.Schema({"account_key": pl.Binary, "on": pl.Date})
+    assert deleted_by_us(tmp_path).schema == pl.Schema({"account_key": pl.Binary, "target_id": pl.String})
+
+
+def run_one(state: Path, action: Action, day: date, *outcomes: EventState) -> None:
+    """A closed run of this day that did one thing to the account of person 1, with this outcome."""
+    row = account_step("sd", 1, action, "id1") | {"suspended": True if action is Action.SUSPEND else None}
+    run = run_of(state)
+    with journal_of(run, 1) as journal:
+        for state_of_step in outcomes:
+            journal.commit([Event(0, 1, state_of_step)])
+        record_lifecycle(run, plan_of([row], {}).steps, journal, on=day)
+
+
+def test_a_deletion_of_ours_is_remembered_with_its_id_until_the_account_is_back(tmp_path):
+    """Suspended, deleted, restored: what comes back is suspended by us as it was; and a deletion that was refused is none."""
+    key = account_key("sd", 1)
+    run_one(tmp_path, Action.SUSPEND, date(2025, 11, 1), EventState.INTENT, EventState.DONE)
+    assert suspended_by_us(tmp_path).rows() == [(key, date(2025, 11, 1))]
+    run_one(tmp_path, Action.DELETE, date(2026, 11, 8), EventState.PARKED)  # looked at, and nothing sent
+    assert deleted_by_us(tmp_path).is_empty()
+    run_one(tmp_path, Action.DELETE, date(2026, 11, 15), EventState.INTENT, EventState.DONE)
+    assert deleted_by_us(tmp_path).rows() == [(key, "id1")]
+    assert suspended_by_us(tmp_path).is_empty()
+    run_one(tmp_path, Action.UNDELETE, date(2026, 11, 22), EventState.INTENT, EventState.PARKED)
+    assert deleted_by_us(tmp_path).height == 1
+    run_one(tmp_path, Action.UNDELETE, date(2026, 11, 29), EventState.INTENT, EventState.DONE)
+    assert deleted_by_us(tmp_path).is_empty()
+    assert suspended_by_us(tmp_path).rows() == [(key, date(2026, 11, 29))]
+
+
+def test_segments_without_dates_are_read(tmp_path):
+    """A version that wrote no dates left segments of two columns; their suspensions are ours, of an unknown day."""
+    suspend_in_a_run(tmp_path, [1], [])
+    segment = next((tmp_path / "lifecycle").iterdir())
+    pl.read_parquet(segment).select("account_key", "event").write_parquet(segment)
+    assert suspended_by_us(tmp_path).rows() == [(account_key("sd", 1), None)]
+    pl.read_parquet(segment).select("account_key").write_parquet(segment)
+    with pytest.raises(PlanError, match="column event"):
+        suspended_by_us(tmp_path)
+
+
+def test_what_is_reserved(tmp_path):
+    """An address and an alias for their account, a group's for nobody, and nothing for a membership."""
+    group = {"tenant": "sd", "action": Action.CREATE_GROUP.value, "address": "guru-20328765@guru.sd.belajar.id"}
+    joins = account_step("sd", 2, Action.ADD_MEMBER, None) | {"address": group["address"], "member_id": "id2"}
+    alias = account_step("sd", 3, Action.ADD_ALIAS, "id3") | {"alias": "Budi.Baru@sd.belajar.id"}
+    reserve_addresses(run_of(tmp_path), plan_of([group, joins, alias], {}).steps)
+    owned = [("sd", "budi.baru", account_key("sd", 3)), ("sd", "guru-20328765", None)]
+    assert read_ledger(tmp_path).rows() == owned
 
 
 @settings(max_examples=15, deadline=None)
@@ -304,7 +355,7 @@ def test_the_latest_event_decides(tmp_path_factory, history):
         run = run_of(state)
         with journal_of(run, 1) as journal:
             settle(journal, 0, EventState.DONE)
-            record_lifecycle(run, plan_of([row], {}).steps, journal)
+            record_lifecycle(run, plan_of([row], {}).steps, journal, on=DAY)
         expected[account_key("sd", number)] = suspended
     ours = sorted(key for key, suspended in expected.items() if suspended)
     assert suspended_by_us(state)["account_key"].to_list() == ours

@@ -22,7 +22,7 @@ from belajarid_recon.desired.verdicts import VERDICTS, best_verdicts, person_ver
 from belajarid_recon.directory.snapshot import read_part
 from belajarid_recon.engines import ALONE, Engine
 from belajarid_recon.errors import PlanError
-from belajarid_recon.reconcile import TALLY, PartChanges, reconcile_part
+from belajarid_recon.reconcile import TALLY, PartChanges, Remembered, reconcile_part
 from belajarid_recon.records import (
     Doubts,
     Period,
@@ -235,7 +235,7 @@ class ReconcileRules:
 
     orgunits: dict[str, set[str]]
     """Tenant to the unit paths that exist. People of a jenjang that is no tenant here get no step."""
-    suspended_by_us: pl.Series
+    remembered: Remembered
     seed: int
 
 
@@ -274,7 +274,7 @@ class CompareWork:
         made = reconcile_part(
             _as_spelt(served, self.spelling),
             read_part(self.snapshot, part),
-            suspended_by_us=self.rules.suspended_by_us,
+            remembered=self.rules.remembered,
             seed=self.rules.seed,
             threads=self.threads,
         )

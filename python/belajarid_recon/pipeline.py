@@ -27,6 +27,7 @@ from belajarid_recon.directory.snapshot import (
     address_files,
     adopt_snapshot,
     orgunits,
+    read_deleted,
     read_facts,
     take_snapshots,
 )
@@ -37,6 +38,7 @@ from belajarid_recon.plan.build import PlanContext, build_plan
 from belajarid_recon.plan.definition import Plan, frame_digest
 from belajarid_recon.plan.file import FACTS_FILE as FACTS_OF_PLAN
 from belajarid_recon.plan.file import read_plan, write_plan
+from belajarid_recon.plan.remembered import remember, restorable
 from belajarid_recon.reconcile import PartChanges
 from belajarid_recon.regulations import Regulation, load_regulations
 from belajarid_recon.schemas import Jenjang, NoStep
@@ -47,7 +49,6 @@ from belajarid_recon.state.atomic import write_atomically
 from belajarid_recon.state.folders import RunFolder, RunStatus, latest_run, list_runs, new_run, open_run, unfinished_run
 from belajarid_recon.state.keyprints import check_keys
 from belajarid_recon.state.ledger import ledger_digest, ledger_files
-from belajarid_recon.state.lifecycle import suspended_by_us
 from belajarid_recon.state.lock import StateLock
 
 __all__ = [
@@ -373,7 +374,7 @@ def _refuse_earlier(state: Path, day: date) -> None:
     """Refuse a date before that of a run that was applied: an old extract would undo what has happened since."""
     for run in reversed(list_runs(state)):
         if run.status() is RunStatus.CLOSED:
-            applied = date.fromisoformat(read_plan(run.plan).facts.date)
+            applied = read_plan(run.plan).day
             if day < applied:
                 raise InputError(
                     f"a later week was applied already, that of {applied}: {day}",
@@ -432,10 +433,11 @@ def _plan(settings: Settings, run: RunFolder, snapshot: Path, loop: PartLoop) ->
         )
     keys = Keys.of(settings)
     prints = check_keys(settings.state, {"marker": keys.marker, "naming": keys.naming})
-    ours = suspended_by_us(settings.state)
+    addresses = [*address_files(snapshot), *ledger]
+    remembered = remember(settings, date.fromisoformat(made_from["date"]), addresses, sealed.tenants)
     units = {tenant.value: orgunits(snapshot, tenant.value) for tenant in settings.tenants}
     seed = int.from_bytes(SystemRandomness().bytes(8), "little")
-    changes = reconcile_parts(loop, snapshot, ReconcileRules(units, ours["account_key"], seed))
+    changes = reconcile_parts(loop, snapshot, ReconcileRules(units, remembered, seed))
     loop.watch("plan", 0, 1)
     _refuse_strangers(changes)
     _refuse_foreign_domains(changes, sealed)
@@ -444,7 +446,9 @@ def _plan(settings: Settings, run: RunFolder, snapshot: Path, loop: PartLoop) ->
         customer_ids={tenant.value: account.customer_id for tenant, account in sorted(settings.tenants.items())},
         date=made_from["date"],
         regulation=made_from["regulation"],
-        addresses=[*address_files(snapshot), *ledger],
+        addresses=addresses,
+        aliases_asked=remembered.aliases.height,
+        deleted=restorable(settings.state, read_deleted(snapshot)),
         orgunits=units,
         kabkota_names=made_from["kabkota_names"],
         guards=settings.guards,
@@ -457,7 +461,9 @@ def _plan(settings: Settings, run: RunFolder, snapshot: Path, loop: PartLoop) ->
         "regulation": made_from["regulation_digest"],
         "snapshot": sealed.digest,
         "ledger": ledger_digest(ledger),
-        "suspended_by_us": frame_digest(ours),
+        "suspended_by_us": frame_digest(remembered.suspended_by_us.to_frame()),
+        "notices": frame_digest(remembered.notices),
+        "aliases": frame_digest(remembered.aliases),
         "guards": settings.guards.model_dump(),
         "key_prints": prints,
     }

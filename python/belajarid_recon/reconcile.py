@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -26,6 +26,7 @@ PROPOSAL = pl.Schema(
         "npsn": pl.String,
         "listed": pl.Boolean,
         "suspended": pl.Boolean,
+        "alias": pl.String,
         "before": pl.String,
         "kode_kabkota": pl.String,
     }
@@ -33,7 +34,10 @@ PROPOSAL = pl.Schema(
 """One row a proposed change of an account; attributes that stay as they are are null."""
 
 TALLY = pl.Schema({"tenant": pl.String, "kind": pl.String, "name": pl.String, "count": pl.Int64})
-"""Counts by tenant. `kind` is `action` (name: no-op) or `reason` (name: why there is no step)."""
+"""Counts by tenant. `kind` is `action` (name: no-op), `reason` (name: why there is no step), or ALIAS_FOUND (no name)."""
+
+ALIAS_FOUND = "alias-found"
+"""Kind of a tally: aliases that were asked for of accounts there are."""
 
 BASE = pl.Schema({"tenant": pl.String, "kode_kabkota": pl.String, "accounts": pl.Int64, "admins": pl.Int64})
 """Accounts of ours that are not suspended, and those of them in an administrators' domain: what shares are shares of.
@@ -41,8 +45,31 @@ BASE = pl.Schema({"tenant": pl.String, "kode_kabkota": pl.String, "accounts": pl
 
 _BIT = {name: 1 << place for place, name in enumerate(ACCOUNT_ATTRIBUTES)}
 
+DELETABLE = pl.Schema({"account_key": pl.Binary, "on": pl.Date})
+"""Suspensions of ours that are old enough, with their dates."""
+
+NOTICES = pl.Schema({"address": pl.String, "delivered_on": pl.Date})
+"""Notices of a deletion that were delivered long enough ago, by primary address in lower case."""
+
+ALIASES = pl.Schema(
+    {"address": pl.String, "alias": pl.String, "wanted": pl.Boolean, "in_sight": pl.Boolean, "owner": pl.Binary}
+)
+"""Aliases an account of ours should or should not have, by primary address, all in lower case. `in_sight`: the directory shows their
+user ID; `owner`: the account key that the ledger gave it to."""
+
 PART_MEMORY_BYTES = 512 << 20
 """For comparing a part, which is in memory as it is."""
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """What earlier runs did and what people asked for, beside the register."""
+
+    suspended_by_us: pl.Series
+    """Account keys."""
+    deletable: pl.DataFrame = field(default_factory=DELETABLE.to_frame)
+    notices: pl.DataFrame = field(default_factory=NOTICES.to_frame)
+    aliases: pl.DataFrame = field(default_factory=ALIASES.to_frame)
 
 
 @dataclass(frozen=True)
@@ -55,25 +82,32 @@ class PartChanges:
 
 
 def reconcile_part(
-    desired: pl.DataFrame, observed: pl.DataFrame, *, suspended_by_us: pl.Series, seed: int, threads: int
+    desired: pl.DataFrame, observed: pl.DataFrame, *, remembered: Remembered, seed: int, threads: int
 ) -> PartChanges:
     """Compare one part.
 
-    `desired` is schemas.DESIRED, `observed` schemas.OBSERVED with every `account_key` present, `suspended_by_us` the keys of
-    accounts whose suspension was ours. Rules: an account two rows claim gets no step; an administrator's account gets no
-    step; an account someone else suspended stays suspended; an account whose person the register no longer mentions
-    gets no step, because absence is not departure.
+    `desired` is schemas.DESIRED, `observed` schemas.OBSERVED with every `account_key` present. Rules: an account two rows claim
+    gets no step; an administrator's account gets no step; an account someone else suspended stays suspended; an account whose
+    person the register no longer mentions gets no step, because absence is not departure. A leaver's account that we suspended long
+    enough ago, and of whose end a notice was delivered since, is deleted.
     """
     active = _keep_accepted_domain(desired.filter(pl.col("standing") == Standing.ACTIVE), observed)
     changes, unchanged = _compared(active, observed, seed=seed, threads=threads)
     creations = _creations(changes, active)
-    updates = _updates(changes, active, observed, suspended_by_us)
-    endings = _endings(changes, desired, observed)
-    verdicts = pl.concat([updates.select(_VERDICT), endings.select(_VERDICT)])
-    proposals = pl.concat([creations, _proposed(updates), _proposed(endings)])
+    updates = _updates(changes, active, observed, remembered.suspended_by_us)
+    endings = _endings(changes, desired, observed, remembered)
+    asked = _asked_aliases(active, observed, remembered.aliases)
+    aliases = _aliases(asked)
+    verdicts = pl.concat([found.select(_VERDICT) for found in (updates, endings, aliases)])
+    proposals = pl.concat([creations, *map(_proposed, (updates, _aliases_in_the_way(updates), endings, aliases))])
     return PartChanges(
-        proposals=proposals.sort("account_key"),
-        tallies=_tallies(desired, changes, verdicts, unchanged=_unchanged(active, changes, unchanged)),
+        proposals=proposals.sort("account_key", "action", "alias"),
+        tallies=pl.concat(
+            [
+                _tallies(desired, changes, verdicts, unchanged=_unchanged(active, changes, unchanged)),
+                conform(asked.group_by("tenant").len("count").with_columns(kind=pl.lit(ALIAS_FOUND)), TALLY),
+            ]
+        ),
         bases=_bases(desired, observed),
     )
 
@@ -141,7 +175,7 @@ def _updates(
             active.select("account_key", "reason", "kode_kabkota", *ACCOUNT_ATTRIBUTES, tenant="jenjang"),
             on="account_key",
         )
-        .join(observed.select("account_key", "user_id", "is_admin", target_id="id"), on="account_key")
+        .join(observed.select("account_key", "user_id", "is_admin", "aliases", target_id="id"), on="account_key")
         .join(ours, on="account_key", how="left")
     )
     # A suspension that is not ours is left alone: Google or a person had a reason.
@@ -202,13 +236,71 @@ def _before_json() -> pl.Expr:
     return pl.concat_str(pl.lit("{"), pl.concat_str(pieces, separator=",", ignore_nulls=True), pl.lit("}"))
 
 
-def _endings(changes: pl.DataFrame, desired: pl.DataFrame, observed: pl.DataFrame) -> pl.DataFrame:
-    """Accounts that no active row asks for: leavers are suspended, everybody else gets a reason."""
+def _aliases_in_the_way(updates: pl.DataFrame) -> pl.DataFrame:
+    """Removals of aliases that an account's rename wants as its address: Google refuses a rename onto an existing name or alias."""
+    address = pl.concat_str("user_id", pl.lit("@"), "domain")
+    wanted = updates.filter(pl.col("action").is_not_null() & pl.col("domain").is_not_null())
+    own = wanted.filter(_holds(address))
+    return conform(own.with_columns(action=pl.lit(Action.REMOVE_ALIAS.value), alias=address), _ALIAS_STEP)
+
+
+_ALIAS_STEP = pl.Schema(
+    {
+        name: PROPOSAL[name]
+        for name in ("tenant", "reason", "account_key", "target_id", "kode_kabkota", "action", "alias")
+    }
+)
+
+
+def _holds(address: pl.Expr) -> pl.Expr:
+    """Whether `aliases` has the address."""
+    spaced = pl.concat_str(pl.lit(" "), pl.col("aliases"), pl.lit(" "))
+    return spaced.str.contains(pl.concat_str(pl.lit(" "), address, pl.lit(" ")), literal=True).fill_null(value=False)
+
+
+def _asked_aliases(active: pl.DataFrame, observed: pl.DataFrame, aliases: pl.DataFrame) -> pl.DataFrame:
+    """Aliases that people asked for, with the account of this part they are for."""
+    address = pl.concat_str("user_id", pl.lit("@"), "domain")
+    asked = observed.lazy().with_columns(address=address, target_id="id").join(aliases.lazy(), on="address")
+    return asked.join(active.lazy().select("account_key", "kode_kabkota"), on="account_key").collect()
+
+
+def _aliases(asked: pl.DataFrame) -> pl.DataFrame:
+    """Aliases that were asked for and are not there, or the other way round; a null action means no step."""
+    differing = asked.filter(_holds(pl.col("alias")) != pl.col("wanted"))
+    refusal = (
+        pl.when("is_admin")
+        .then(pl.lit(NoStep.ADMINISTRATOR_UNTOUCHED.value))
+        .when(pl.col("wanted") & _is_another_s())
+        .then(pl.lit(NoStep.ALIAS_TAKEN.value))
+    )
+    action = pl.when("wanted").then(pl.lit(Action.ADD_ALIAS.value)).otherwise(pl.lit(Action.REMOVE_ALIAS.value))
+    return conform(
+        differing.with_columns(
+            action=pl.when(refusal.is_null()).then(action), reason=pl.coalesce(refusal, pl.lit("alias-asked-for"))
+        ),
+        _ALIAS_STEP,
+    )
+
+
+def _is_another_s() -> pl.Expr:
+    """Whether somebody else has or had the alias's user ID. One's own stays one's own in every domain of the tenant."""
+    own = pl.col("alias").str.starts_with(pl.concat_str("user_id", pl.lit("@")))
+    lent = (pl.col("owner") != pl.col("account_key")).fill_null(value=False)
+    return ~own & (pl.col("in_sight") | lent)
+
+
+def _endings(
+    changes: pl.DataFrame, desired: pl.DataFrame, observed: pl.DataFrame, remembered: Remembered
+) -> pl.DataFrame:
+    """Accounts that no active row asks for: leavers are suspended, later deleted, and everybody else gets a reason."""
     removed = changes.filter(pl.col("kind") == "removed").select(account_key="key")
     register = desired.filter(pl.col("standing") != Standing.ACTIVE).select(
         "account_key", "standing", "kode_kabkota", register_reason="reason"
     )
-    joined = observed.join(removed, on="account_key", how="semi").join(register, on="account_key", how="left")
+    joined = _with_announced(
+        observed.join(removed, on="account_key", how="semi").join(register, on="account_key", how="left"), remembered
+    )
     leaver = pl.col("standing") == Standing.LEAVER
     refusal = (
         pl.when(pl.col("standing").is_null())
@@ -217,20 +309,37 @@ def _endings(changes: pl.DataFrame, desired: pl.DataFrame, observed: pl.DataFram
         .then(pl.col("register_reason"))
         .when(pl.col("is_admin"))
         .then(pl.lit(NoStep.ADMINISTRATOR_UNTOUCHED.value))
-        .when(pl.col("suspended"))
+        .when(pl.col("suspended") & ~pl.col("announced"))
         .then(pl.lit(NoStep.ALREADY_SUSPENDED.value))
     )
+    action = pl.when("suspended").then(pl.lit(Action.DELETE.value)).otherwise(pl.lit(Action.SUSPEND.value))
+    live = ~pl.col("suspended")
     return joined.select(
         "tenant",
-        pl.when(refusal.is_null()).then(pl.lit(Action.SUSPEND.value)).alias("action"),
+        pl.when(refusal.is_null()).then(action).alias("action"),
         pl.coalesce(refusal, "register_reason").alias("reason"),
         "account_key",
         "user_id",
         "kode_kabkota",
         target_id="id",
-        suspended=pl.lit(value=True),
-        before=pl.lit('{"suspended":false}'),
+        suspended=pl.when(live).then(pl.lit(value=True)),
+        before=pl.when(live).then(pl.lit('{"suspended":false}')),
     )
+
+
+def _with_announced(endings: pl.DataFrame, remembered: Remembered) -> pl.DataFrame:
+    """Add `announced`: we suspended it long enough ago, and a notice of its end was delivered after that."""
+    told = (
+        endings.lazy()
+        .select("account_key", address=pl.concat_str("user_id", pl.lit("@"), "domain"))
+        .join(remembered.deletable.lazy(), on="account_key")
+        .join(remembered.notices.lazy(), on="address")
+        .filter(pl.col("delivered_on") >= pl.col("on"))
+        .select("account_key", announced=pl.lit(value=True))
+        .unique()
+        .collect()
+    )
+    return endings.join(told, on="account_key", how="left").with_columns(pl.col("announced").fill_null(value=False))
 
 
 def _proposed(verdicts: pl.DataFrame) -> pl.DataFrame:

@@ -67,6 +67,8 @@ class NoStep(StrEnum):
     ADDRESS_OURS_WITHOUT_MARKER = "address-ours-without-marker"
     NO_USER_ID_FREE = "no-user-id-free"
     TENANT_NOT_IN_SETTINGS = "tenant-not-in-settings"
+    ALIAS_TAKEN = "alias-taken"
+    ALIAS_WITHOUT_ACCOUNT = "alias-without-account"
 
 
 class StepClass(StrEnum):
@@ -221,10 +223,22 @@ _OBSERVED: dict[str, Any] = {
     "listed": pl.Boolean,
     "suspended": pl.Boolean,
     "is_admin": pl.Boolean,  # isAdmin or isDelegatedAdmin: never touched by a plan
+    "aliases": pl.String,  # addresses beside the primary one, lower case, sorted, a space between; null: none
     "read_at": pl.Datetime("ms", "UTC"),
 }
 OBSERVED = pl.Schema(_OBSERVED)
 """One row an account, as the directory said."""
+
+DELETED = pl.Schema(
+    {
+        "account_key": pl.Binary,  # null: the list shows no marker of ours
+        "tenant": pl.String,
+        "id": pl.String,
+        "user_id": pl.String,
+        "domain": pl.String,
+    }
+)
+"""One row a deleted account that the directory still lists, and so still restores."""
 
 ADDRESSES = pl.Schema({"tenant": pl.String, "user_id": pl.String, "owner": pl.Binary})
 """User IDs in sight. `owner` is the account key in ledger rows and null elsewhere:

@@ -112,8 +112,31 @@ class Guards(_Table):
 
     suspensions_per_kabkota: Ceiling = Ceiling(share_max=0.05, count_max=20_000)
     suspensions_per_tenant: Ceiling = Ceiling(share_max=0.10, count_max=500_000)
+    deletions_per_kabkota: Ceiling = Ceiling(share_max=0.05, count_max=5_000)
+    deletions_per_tenant: Ceiling = Ceiling(share_max=0.05, count_max=100_000)
     demotions_per_kabkota: Ceiling = Ceiling(share_max=0.10, count_max=1_000, count_min=10)
     demotions_per_tenant: Ceiling = Ceiling(share_max=0.10, count_max=10_000, count_min=10)
+
+
+class Deletion(_Table):
+    """Who agreed that accounts are deleted, and after how long. Without this table none is."""
+
+    agreed_by: Annotated[str, Field(min_length=3, max_length=200)]
+    """Name and office of the person who answers for it."""
+    agreed_on: date
+    after_days: Annotated[int, Field(ge=30, le=3_650)] = 365
+    """Days between our suspension of a leaver's account and its deletion."""
+    notices_file: Path
+    """Notices that were delivered: CSV with the columns address and delivered_on (ISO date)."""
+    notice_days: Annotated[int, Field(ge=7, le=3_650)] = 30
+    """Days between the notice and the deletion."""
+
+
+class Aliases(_Table):
+    """Aliases that people asked for."""
+
+    file: Path
+    """CSV with the columns address (the primary one), alias and wanted (yes or no)."""
 
 
 class EngineName(StrEnum):
@@ -167,6 +190,8 @@ class Settings(_Table):
     apply: Apply = Apply()
     quotas: dict[Jenjang, Quotas] = {}
     guards: Guards = Guards()
+    deletion: Deletion | None = None
+    aliases: Aliases | None = None
     regulations: RegulationChoice = RegulationChoice()
 
     @model_validator(mode="after")
@@ -215,6 +240,8 @@ def _anchored(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     anchor(document, "state")
     for name in ("marker_file", "naming_file"):
         anchor(document.get("keys"), name)
+    anchor(document.get("deletion"), "notices_file")
+    anchor(document.get("aliases"), "file")
     tenants = document.get("tenants")
     for tenant in tenants.values() if isinstance(tenants, dict) else ():
         anchor(tenant, "credentials_file")

@@ -67,6 +67,19 @@ def update(tenant: str, number: int, target_id: str, before: dict[str, Any], **c
     } | changes
 
 
+def account_step(tenant: str, number: int, action: Action, target_id: str | None) -> dict[str, Any]:
+    """A row that does something to an account which the action alone describes."""
+    return {
+        "tenant": tenant,
+        "action": action.value,
+        "class": "reversible",
+        "reason": "test",
+        "account_key": account_key(tenant, number),
+        "marker": marker(tenant, number),
+        "target_id": target_id,
+    }
+
+
 def orgunit(tenant: str, path: str) -> dict[str, Any]:
     """A row that makes an organisational unit."""
     return {

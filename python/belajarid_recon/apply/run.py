@@ -69,7 +69,7 @@ def apply_plan(
             [TenantApply(tenant, components.directories[tenant], scope) for tenant in _tenants(plan)], scope.stop
         )
         reached(KillPoint.ALL_SETTLED)
-        record_lifecycle(run, plan.steps, journal, live=_ours_that_were_live(run))
+        record_lifecycle(run, plan.steps, journal, on=plan.day, live=_ours_that_were_live(run))
         reached(KillPoint.LIFECYCLE_RECORDED)
         run.mark(RunStatus.CLOSED, components.clock)
         return count_result(plan.steps, journal)
@@ -85,7 +85,7 @@ def abandon_run(lock: StateLock, run: RunFolder, plan: Plan, clock: Clock) -> No
     if run.journal.exists():
         try:
             with Journal.open(run.journal, clock=clock) as journal:
-                record_lifecycle(run, plan.steps, journal)
+                record_lifecycle(run, plan.steps, journal, on=plan.day)
         except PlanError as error:
             run.mark(RunStatus.ABANDONED, clock, journal=error.message)
             return

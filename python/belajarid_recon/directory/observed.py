@@ -11,7 +11,7 @@ import polars as pl
 
 from belajarid_recon.directory.interface import Account
 from belajarid_recon.errors import DirectoryError
-from belajarid_recon.schemas import JENJANG_CODE, OBSERVED, Jenjang
+from belajarid_recon.schemas import DELETED, JENJANG_CODE, OBSERVED, Jenjang
 
 MARKER_DIGITS = 32
 FINDING_MALFORMED = "malformed-marker"
@@ -88,6 +88,7 @@ class ObservedColumns:
     def __init__(self, jenjang: Jenjang) -> None:
         self._jenjang = jenjang
         self._columns: dict[str, list[Any]] = {name: [] for name in OBSERVED}
+        self._deleted: list[tuple[Any, ...]] = []
         self.findings: Counter[str] = Counter()
         self.user_ids: list[str] = []
         """Local parts in sight: primary addresses and aliases."""
@@ -115,7 +116,21 @@ class ObservedColumns:
         columns["listed"] += [account.get("includeInGlobalAddressList", True) for account in accounts]
         columns["suspended"] += [account.get("suspended", False) for account in accounts]
         columns["is_admin"] += [bool(account.get("isAdmin") or account.get("isDelegatedAdmin")) for account in accounts]
+        columns["aliases"] += [
+            " ".join(sorted(map(str.lower, account.get("aliases") or ()))) or None for account in accounts
+        ]
         columns["read_at"] += [read_at] * len(accounts)
+        self.user_ids += local_parts(accounts)
+
+    def add_deleted(self, accounts: list[dict[str, Any]]) -> None:
+        """Add one page of a list of deleted accounts. Raises DirectoryError as `add` does."""
+        for account in accounts:
+            try:
+                user_id, _, domain = account["primaryEmail"].lower().rpartition("@")
+                row = (self._key(account.get("externalIds")), str(self._jenjang), account["id"], user_id, domain)
+            except (KeyError, AttributeError) as error:
+                raise DirectoryError(f"a deleted account has no id or no address: tenant {self._jenjang}") from error
+            self._deleted.append(row)
         self.user_ids += local_parts(accounts)
 
     def _key(self, external_ids: Iterable[Mapping[str, Any]] | None) -> bytes | None:
@@ -129,6 +144,11 @@ class ObservedColumns:
         frame = pl.DataFrame(self._columns, schema=OBSERVED)
         self._columns = {name: [] for name in OBSERVED}
         return frame
+
+    def take_deleted(self) -> pl.DataFrame:
+        """The deleted accounts so far as schemas.DELETED; the list starts again empty."""
+        rows, self._deleted = self._deleted, []
+        return pl.DataFrame(rows, schema=DELETED, orient="row")
 
     def take_user_ids(self) -> list[str]:
         """The local parts so far; the list starts again empty."""

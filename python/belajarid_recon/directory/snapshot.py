@@ -5,6 +5,7 @@ accounts, whose addresses stay taken. Pages go to spool files; the core then sea
 
     <folder>/part=NNN/accounts.parquet     accounts with our marker, sorted by account key
     <folder>/unmarked/accounts.parquet     all others
+    <folder>/deleted/accounts.parquet      deleted accounts that can still be restored, by tenant and id
     <folder>/addresses/<tenant>.parquet    local parts in sight, sorted
     <folder>/snapshot.json                 counts, instants, findings, unit paths, SHA-256 of each file, digest of the content
 
@@ -31,14 +32,14 @@ import polars as pl
 from belajarid_recon import _core
 from belajarid_recon.components import Clock
 from belajarid_recon.directory.interface import Directory, StaleTokenError
-from belajarid_recon.directory.observed import ObservedColumns, local_parts
+from belajarid_recon.directory.observed import ObservedColumns
 from belajarid_recon.errors import DirectoryError, InputError, ReconError, SettingsError
-from belajarid_recon.schemas import ADDRESSES, OBSERVED, Jenjang
+from belajarid_recon.schemas import ADDRESSES, DELETED, OBSERVED, Jenjang
 from belajarid_recon.state.atomic import PART_SUFFIX, fsync_file, fsync_folder, write_atomically
 
 _T = TypeVar("_T")
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CHUNK_ACCOUNTS = 50_000
 """Accounts of a spool file: about 12 MB of columns held by each list under way."""
 CHAIN_PAGES_MAX = 200_000
@@ -238,7 +239,7 @@ def _read_pages(chain: _Chain, folder: Path, request: SnapshotRequest) -> _Chain
             raise DirectoryError(f"the list of accounts was stopped: {chain.domain}")
         page = chain.directory.list_accounts(chain.domain, token, deleted=chain.deleted)
         if chain.deleted:
-            columns.user_ids += local_parts(page.accounts)
+            columns.add_deleted(page.accounts)
         else:
             columns.add(page.accounts, request.clock.now())
             request.report(str(chain.tenant), len(page.accounts))
@@ -257,7 +258,9 @@ def _read_pages(chain: _Chain, folder: Path, request: SnapshotRequest) -> _Chain
 def _spill(columns: ObservedColumns, folder: Path) -> None:
     """Write what the columns hold to the next spool files."""
     number = sum(1 for _ in folder.iterdir())
-    accounts, user_ids = columns.take_frame(), columns.take_user_ids()
+    accounts, user_ids, deleted = columns.take_frame(), columns.take_user_ids(), columns.take_deleted()
+    if deleted.height:
+        deleted.write_parquet(folder / f"{number:06}.deleted.parquet", compression="lz4", statistics=False)
     if accounts.height:
         accounts.write_parquet(folder / f"{number:06}.accounts.parquet", compression="lz4", statistics=False)
     if user_ids:
@@ -292,6 +295,11 @@ def _seal(out: Path, spool: Path, request: SnapshotRequest, tenants: dict[str, d
             sealed[name] = _seal_of(out / name, frame.height)
     if sealed_rows != listed:
         raise ReconError(f"the seal holds another number of accounts than the lists had: {sealed_rows} of {listed}")
+    gone = _write_deleted(out, spool)
+    if gone.height:
+        sealed[_DELETED] = _seal_of(out / _DELETED, gone.height)
+        for line in _canonical_lines(gone.with_columns(pl.col("account_key").bin.encode("hex"))):
+            digest.update(line)
     for tenant in sorted(tenants):
         name, rows = _write_addresses(out, spool, tenant, digest)
         sealed[name] = _seal_of(out / name, rows)
@@ -330,6 +338,17 @@ def _settle(path: Path) -> tuple[pl.DataFrame, int]:
     if not settled.equals(frame):
         settled.write_parquet(path, compression="zstd", row_group_size=131_072)
     return settled, frame.height
+
+
+def _write_deleted(out: Path, spool: Path) -> pl.DataFrame:
+    """Write the deleted accounts of all tenants, each once, in an order of their own."""
+    files = sorted(spool.glob("*/*.deleted.parquet"))
+    # One that is restored and deleted again while its list is read may stand there twice.
+    gone = pl.concat([DELETED.to_frame(), *map(pl.read_parquet, files)]).unique(["tenant", "id"]).sort("tenant", "id")
+    if gone.height:
+        (out / _DELETED).parent.mkdir(exist_ok=True)
+        gone.write_parquet(out / _DELETED, compression="zstd")
+    return gone
 
 
 def _write_addresses(out: Path, spool: Path, tenant: str, digest: hashlib._Hash) -> tuple[str, int]:
@@ -384,6 +403,7 @@ def _close(out: Path, facts: SnapshotFacts, instants: tuple[datetime, datetime])
 
 _FACTS = "snapshot.json"
 _UNMARKED = "unmarked/accounts.parquet"
+_DELETED = "deleted/accounts.parquet"
 
 
 def _part_name(part: int) -> str:
@@ -453,6 +473,11 @@ def read_part(folder: Path, part: int) -> pl.DataFrame:
 def read_unmarked(folder: Path) -> pl.DataFrame:
     """Accounts without a marker of ours, schemas.OBSERVED with null keys. Raises InputError when the file is damaged."""
     return _read_sealed(folder, _UNMARKED, OBSERVED)
+
+
+def read_deleted(folder: Path) -> pl.DataFrame:
+    """Deleted accounts that can still be restored, schemas.DELETED. Raises InputError when the file is damaged."""
+    return _read_sealed(folder, _DELETED, DELETED)
 
 
 def read_addresses(folder: Path) -> pl.DataFrame:

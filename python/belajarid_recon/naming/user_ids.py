@@ -48,7 +48,7 @@ def given_before(creations: pl.DataFrame, addresses: Addresses) -> pl.DataFrame:
     """
     if creations.is_empty():
         return pl.DataFrame(schema={"account_key": pl.Binary, "user_id": pl.String, "in_use": pl.Boolean})
-    rows = _scanned(addresses)
+    rows = scan_addresses(addresses)
     people = creations.lazy().select("account_key", "tenant")
     with _whole():
         owned = (
@@ -71,7 +71,8 @@ def given_before(creations: pl.DataFrame, addresses: Addresses) -> pl.DataFrame:
     )
 
 
-def _scanned(addresses: Addresses) -> pl.LazyFrame:
+def scan_addresses(addresses: Addresses) -> pl.LazyFrame:
+    """The addresses as one lazy schemas.ADDRESSES; a row may come twice."""
     if isinstance(addresses, pl.DataFrame):
         return addresses.lazy()
     files = [

@@ -10,7 +10,7 @@ from belajarid_recon.desired.orgunits import with_units_above
 from belajarid_recon.naming.user_ids import Addresses, allocate_user_ids, given_before
 from belajarid_recon.plan.definition import Plan, PlanFacts
 from belajarid_recon.plan.guards import hold_steps
-from belajarid_recon.reconcile import BASE, PROPOSAL, TALLY, PartChanges
+from belajarid_recon.reconcile import ALIAS_FOUND, BASE, PROPOSAL, TALLY, PartChanges
 from belajarid_recon.schemas import STEP, Action, Jenjang, NoStep, StepClass, conform
 from belajarid_recon.secrets import Secret
 from belajarid_recon.settings import Guards
@@ -58,6 +58,10 @@ class PlanContext:
     """schemas.ADDRESSES: directory and ledger, as a frame or as files."""
     orgunits: dict[str, set[str]]
     """Tenant to the paths that exist."""
+    aliases_asked: int
+    """Lines of the file of aliases."""
+    deleted: pl.DataFrame
+    """schemas.DELETED whose `account_key` is known: accounts that can be restored."""
     kabkota_names: dict[str, str]
     guards: Guards
     naming_key: Secret
@@ -80,7 +84,7 @@ def build_plan(parts: list[PartChanges], context: PlanContext, inputs: dict[str,
         date=context.date,
         regulation=context.regulation,
         counts=_counts(steps, tallies),
-        reasons=_reasons(pl.concat([tallies, unnamed])),
+        reasons=_reasons(pl.concat([tallies, unnamed, _aliases_without_account(tallies, context.aliases_asked)])),
         findings=findings,
         people=context.people,
     )
@@ -93,6 +97,7 @@ def _named(proposals: pl.DataFrame, context: PlanContext) -> tuple[pl.DataFrame,
     Whoever was given a user ID before gets it again, whatever the name is now. If it is in use, some account there is most
     likely theirs and has lost its marker: a second account would be the worst answer.
     """
+    proposals, twice = _restored(proposals, context.deleted)
     creations = proposals.filter(pl.col("action") == Action.CREATE).select("account_key", "tenant", "nama")
     before = given_before(creations, context.addresses)
     fresh = creations.join(before, on="account_key", how="anti").select("account_key", "nama")
@@ -106,13 +111,40 @@ def _named(proposals: pl.DataFrame, context: PlanContext) -> tuple[pl.DataFrame,
     refusal = (
         pl.when(pl.col("in_use"))
         .then(pl.lit(NoStep.ADDRESS_OURS_WITHOUT_MARKER.value))
-        .when(pl.col("user_id").is_null())
+        .when(pl.col("user_id").is_null() & (pl.col("action") == Action.CREATE))
         .then(pl.lit(NoStep.NO_USER_ID_FREE.value))
     )
     judged = named.with_columns(refusal=refusal)
     refused = judged.drop_nulls("refusal").group_by("tenant", name="refusal").len("count")
     free = judged.filter(pl.col("refusal").is_null()).drop("given", "in_use", "refusal")
-    return free, conform(refused.with_columns(kind=pl.lit("reason")), TALLY)
+    return free, pl.concat([conform(refused.with_columns(kind=pl.lit("reason")), TALLY), twice])
+
+
+def _restored(proposals: pl.DataFrame, deleted: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Creations for whom a deleted account can be restored as undeletions, and the tally of people for whom two could.
+
+    A restored account comes back as it went; what else should differ is for the next plan.
+    """
+    creates = pl.col("action") == Action.CREATE
+    ids = deleted.group_by("account_key", "tenant").agg(pl.col("id").first().alias("gone"), found=pl.len())
+    seen = proposals.join(ids, on=["account_key", "tenant"], how="left").with_columns(
+        found=pl.when(creates).then("found")
+    )
+    once = pl.col("found") == 1
+    kept = (*_VERDICT_OF_UNDELETE, "action", "target_id")
+    restored = seen.filter(once).with_columns(action=pl.lit(Action.UNDELETE.value), target_id="gone")
+    twice = seen.filter(pl.col("found") > 1).group_by("tenant").len("count")
+    reason = pl.lit(NoStep.MARKER_ON_TWO_ACCOUNTS.value)
+    return (
+        pl.concat(
+            [seen.filter(pl.col("found").is_null()).drop("gone", "found"), conform(restored.select(kept), PROPOSAL)]
+        ),
+        conform(twice.with_columns(kind=pl.lit("reason"), name=reason), TALLY),
+    )
+
+
+_VERDICT_OF_UNDELETE = ("tenant", "reason", "account_key", "ou_path", "kode_kabkota")
+"""What an undeletion keeps of a creation's proposal."""
 
 
 def _orgunit_steps(proposals: pl.DataFrame, existing: dict[str, set[str]]) -> pl.DataFrame:
@@ -174,6 +206,13 @@ def _counts(steps: pl.DataFrame, tallies: pl.DataFrame) -> dict[str, dict[str, i
         .select("tenant", pl.lit("held").alias("name"), pl.col("count").cast(pl.Int64)),
     ]
     return _nested(pl.concat(parts))
+
+
+def _aliases_without_account(tallies: pl.DataFrame, asked: int) -> pl.DataFrame:
+    """The tally of lines that name no active person's account of ours, under no tenant; none where every line does."""
+    lost = asked - int(tallies.filter(pl.col("kind") == ALIAS_FOUND)["count"].sum())
+    row = {"tenant": None, "kind": "reason", "name": NoStep.ALIAS_WITHOUT_ACCOUNT.value, "count": lost}
+    return pl.DataFrame([row] if lost else [], schema=TALLY)
 
 
 def _reasons(tallies: pl.DataFrame) -> dict[str, dict[str, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from typing import Any
 
@@ -77,6 +78,11 @@ class Plan:
     def endpoint_class(self) -> str:
         """Which world the plan was made for."""
         return self.facts.endpoint_class
+
+    @property
+    def day(self) -> date:
+        """The run's date."""
+        return date.fromisoformat(self.facts.date)
 
     @property
     def customer_ids(self) -> dict[str, str]:

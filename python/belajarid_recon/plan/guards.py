@@ -36,6 +36,7 @@ def _checks(guards: Guards) -> list[_Check]:
     inside = pl.concat_str(_KABKOTA, _TENANT, separator="/")
     kinds = (
         ("suspensions", Action.SUSPEND, "accounts", guards.suspensions_per_kabkota, guards.suspensions_per_tenant),
+        ("deletions", Action.DELETE, "accounts", guards.deletions_per_kabkota, guards.deletions_per_tenant),
         ("demotions", Action.DEMOTE, "admins", guards.demotions_per_kabkota, guards.demotions_per_tenant),
     )
     return [

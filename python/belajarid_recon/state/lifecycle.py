@@ -1,43 +1,74 @@
-"""Suspensions we made and lifted. Only what we suspended is ever restored: Google or a person may have had a reason."""
+"""Suspensions and deletions we made, and what became of them.
+
+Only what we suspended is ever restored, and only that is ever deleted: Google or a person may have had a reason.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import polars as pl
 
 from belajarid_recon.errors import PlanError
+from belajarid_recon.schemas import Action, conform
 from belajarid_recon.state.atomic import fsync_folder, write_frame_atomically
 from belajarid_recon.state.folders import RunFolder, RunStatus, list_runs
 from belajarid_recon.state.journal import Journal
 
-LIFECYCLE = pl.Schema({"account_key": pl.Binary, "event": pl.String})
-"""One row an account a run suspended, restored, or found restored; `event` is `suspended` or `restored`."""
+LIFECYCLE = pl.Schema({"account_key": pl.Binary, "event": pl.String, "on": pl.Date, "target_id": pl.String})
+"""One row an account a run suspended, restored, deleted, or found restored. `event` is `suspended`, `restored` or `deleted`; `on`
+is the run's date, null in segments of versions that did not write it; `target_id` is the immutable id of a deleted account."""
 _LOST_HINT = "restore it from a backup; without it nobody is restored"
 
 
-def record_lifecycle(run: RunFolder, steps: pl.DataFrame, journal: Journal, *, live: pl.Series | None = None) -> None:
-    """Write the run's segment from its steps (schemas.STEP) and its journal, when the run is closed or abandoned.
+def record_lifecycle(
+    run: RunFolder, steps: pl.DataFrame, journal: Journal, *, on: date, live: pl.Series | None = None
+) -> None:
+    """Write the run's segment from its steps (schemas.STEP) and its journal, when the run of date `on` is closed or abandoned.
 
     A suspension counts as made once its request has left, however it ended: before it the account was not suspended, its
     effect may land late, and taking it for somebody else's would lock a person out for good. One that was found there
     before any request left is somebody else's. `live` holds account keys that the run's snapshot shows not suspended: a
     suspension of ours was lifted there by others, and the next one on that account is not ours unless this run made it.
+    A deletion counts likewise; what comes back from it is as suspended as it went.
     """
     path = _folder(run.state) / f"{run.run_id}.parquet"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fsync_folder(run.state)
-    changes = steps.filter(pl.col("target_id").is_not_null() & pl.col("suspended").is_not_null())
-    changes = changes.with_columns(
-        done=_of_steps(changes, journal.is_done), sent=_of_steps(changes, journal.was_sent)
-    ).with_columns(event=pl.when("suspended").then(pl.lit("suspended")).otherwise(pl.lit("restored")))
-    own = changes.filter(pl.when("suspended").then("sent").otherwise("done"))
+    events = _events(steps, journal)
     lifted = pl.DataFrame({"account_key": [] if live is None else live}, schema={"account_key": pl.Binary}).unique()
     lifted = lifted.join(suspended_by_us(run.state, before=run), on="account_key", how="semi")
-    lifted = lifted.join(changes.filter(pl.col("sent") | pl.col("done")), on="account_key", how="anti")
-    segment = pl.concat([own.select(LIFECYCLE.names()), lifted.with_columns(event=pl.lit("restored"))])
-    write_frame_atomically(path, segment.cast(LIFECYCLE).sort("account_key"))
+    lifted = lifted.join(events.filter(pl.col("sent") | pl.col("done")), on="account_key", how="anti")
+    returned = events.filter((pl.col("action") == Action.UNDELETE) & pl.col("done"))
+    returned = returned.join(deleted_by_us(run.state, before=run), on="account_key", how="semi")
+    segment = pl.concat(
+        [
+            conform(events.filter("own"), LIFECYCLE),
+            conform(lifted.with_columns(event=pl.lit("restored")), LIFECYCLE),
+            conform(returned.with_columns(event=pl.lit("suspended")), LIFECYCLE),
+        ]
+    )
+    write_frame_atomically(path, segment.with_columns(on=pl.lit(on)).sort("account_key"))
+
+
+def _events(steps: pl.DataFrame, journal: Journal) -> pl.DataFrame:
+    """Steps that suspend, restore, delete or undelete, with `event`, `sent`, `done`, and `own`: whether the event took place."""
+    ends = pl.col("action").is_in([Action.DELETE.value, Action.UNDELETE.value])
+    changes = steps.filter(pl.col("target_id").is_not_null() & (ends | pl.col("suspended").is_not_null()))
+    deletes, suspends = pl.col("action") == Action.DELETE, pl.col("suspended").fill_null(value=False)
+    undeletes = pl.col("action") == Action.UNDELETE
+    return changes.with_columns(
+        done=_of_steps(changes, journal.is_done),
+        sent=_of_steps(changes, journal.was_sent),
+        event=pl.when(deletes)
+        .then(pl.lit("deleted"))
+        .when(suspends)
+        .then(pl.lit("suspended"))
+        .otherwise(pl.lit("restored")),
+        target_id=pl.when(deletes).then("target_id"),
+    ).with_columns(own=pl.when(suspends | deletes).then("sent").otherwise("done") & ~undeletes)
 
 
 def _of_steps(steps: pl.DataFrame, answer: Callable[[int], bool]) -> pl.Series:
@@ -45,21 +76,33 @@ def _of_steps(steps: pl.DataFrame, answer: Callable[[int], bool]) -> pl.Series:
 
 
 def suspended_by_us(state: Path, *, before: RunFolder | None = None) -> pl.DataFrame:
-    """Account keys (column `account_key`) whose latest event is a suspension of ours, sorted; of runs `before` this one only.
+    """`account_key`, sorted, and `on` of accounts whose latest event is a suspension of ours; of runs `before` this one only.
 
-    Raises PlanError when a segment is damaged, or missing where a run was closed.
+    `on` is the date of that event. Raises PlanError when a segment is damaged, or missing where a run was closed.
     """
+    return _latest(state, "suspended", before).select("account_key", "on")
+
+
+def deleted_by_us(state: Path, *, before: RunFolder | None = None) -> pl.DataFrame:
+    """`account_key`, sorted, and `target_id` of accounts whose latest event is a deletion of ours. Raises as `suspended_by_us`."""
+    return _latest(state, "deleted", before).select("account_key", "target_id")
+
+
+def _latest(state: Path, event: str, before: RunFolder | None) -> pl.DataFrame:
+    """Accounts whose latest event is this one: LIFECYCLE, sorted."""
     frames = [pl.DataFrame(schema={**LIFECYCLE, "place": pl.Int64})]
     _refuse_missing(state)
     paths = sorted(_folder(state).glob("*.parquet"))
     for place, path in enumerate(path for path in paths if before is None or path.stem < before.run_id):
         try:
-            segment = pl.read_parquet(path).select([pl.col(name).cast(kind) for name, kind in LIFECYCLE.items()])
+            segment = conform(pl.read_parquet(path), LIFECYCLE).filter(pl.col("account_key").is_not_null())
         except (OSError, pl.exceptions.PolarsError) as error:
             raise PlanError(f"lifecycle segment cannot be read: {path}", hint=_LOST_HINT) from error
+        if segment["event"].null_count():
+            raise PlanError(f"lifecycle segment has no such column: {path}, column event", hint=_LOST_HINT)
         frames.append(segment.with_columns(place=pl.lit(place, dtype=pl.Int64)))
-    latest = pl.concat(frames).sort("place").group_by("account_key").agg(pl.col("event").last())
-    return latest.filter(pl.col("event") == "suspended").select("account_key").sort("account_key")
+    latest = pl.concat(frames).sort("place").group_by("account_key").agg(pl.col("event", "on", "target_id").last())
+    return latest.filter(pl.col("event") == event).sort("account_key")
 
 
 def _refuse_missing(state: Path) -> None:

@@ -159,7 +159,7 @@ def _ours_that_were_live(run: RunFolder) -> pl.Series:
 
     Without a readable snapshot nobody: the next run's says the same of those that are still live.
     """
-    ours = suspended_by_us(run.state, before=run)
+    ours = suspended_by_us(run.state, before=run).select("account_key")
     live = [ours.clear()]
     with suppress(InputError):
         for part in range(read_facts(run.snapshot).parts if ours.height else 0):

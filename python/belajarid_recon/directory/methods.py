@@ -30,57 +30,49 @@ ALLOWED = frozenset(
 )
 """Methods as the discovery document calls them, without its `directory.` prefix: those some part calls, and no more."""
 
-TOKEN = "token"  # noqa: S105 - the name of a request, beside those of methods
-_TOKEN_PATH = "/token"  # noqa: S105 - a path
-
 _SHARED_PARAMETERS = frozenset({"alt", "fields", "prettyPrint"})
 """Of the parameters every method takes; the others carry credentials or change what an answer is."""
 _REFUSED_PARAMETERS = frozenset({"resolveConflictAccount"})
 """May take an unmanaged private person's account (discovery document, users.insert)."""
 
 
-class _Rule(NamedTuple):
-    """One allowed method."""
+class ListedMethod(NamedTuple):
+    """One method that may leave."""
 
     name: str
     pattern: re.Pattern[str]
     """Matches the decoded path."""
     parameters: frozenset[str]
 
+    def refused_parameter(self, query: str) -> str | None:
+        """The first parameter of an undecoded query that the method may not carry, by its name; None: there is none."""
+        names = (unquote_plus(pair.partition("=")[0]) for pair in query.split("&"))
+        return next((name for name in names if name not in self.parameters), None)
 
-def method_of(verb: str, path: str) -> str | None:
-    """The allowed method that a verb and an undecoded path without query are, or `token`; None for everything else.
+
+_TOKEN = ListedMethod("token", re.compile("/token"), frozenset())
+"""Asking for an access token: no method of the API, and the one request beside them."""
+
+
+def listed_method(verb: str, path: str) -> ListedMethod | None:
+    """The method that a verb and an undecoded path without query are; None when it is none of the list.
 
     The path is compared decoded, so that an escaped slash is the slash a server may take it for, and in its exact case.
     """
-    if verb == "POST" and path == _TOKEN_PATH:
-        return TOKEN
-    rule = _find(verb, unquote(path))
-    return None if rule is None else rule.name
-
-
-def refused_parameter(verb: str, path: str, query: str) -> str | None:
-    """The first parameter of an undecoded query that the request's method may not carry, by its name; None: there is none."""
-    rule = _find(verb, unquote(path))
-    allowed = frozenset() if rule is None else rule.parameters
-    names = (unquote_plus(pair.partition("=")[0]) for pair in query.split("&") if pair)
-    return next((name for name in names if name not in allowed), None)
-
-
-def _find(verb: str, path: str) -> _Rule | None:
-    return next((rule for rule in _rules().get(verb, ()) if rule.pattern.fullmatch(path)), None)
+    decoded = unquote(path)
+    return next((method for method in _listed().get(verb, ()) if method.pattern.fullmatch(decoded)), None)
 
 
 @cache
-def _rules() -> Mapping[str, tuple[_Rule, ...]]:
-    """The allowed methods by verb."""
+def _listed() -> Mapping[str, tuple[ListedMethod, ...]]:
+    """The list by verb."""
     document = orjson.loads(get_static_doc("admin", "directory_v1"))
-    found: dict[str, tuple[_Rule, ...]] = {}
+    found: dict[str, tuple[ListedMethod, ...]] = {"POST": (_TOKEN,)}
     for method in _walk(document):
         name = str(method["id"]).removeprefix("directory.")
         if name in ALLOWED:
-            rule = _Rule(name, _path_pattern(f"/{method['path']}"), _parameters_of(method))
-            found[method["httpMethod"]] = (*found.get(method["httpMethod"], ()), rule)
+            listed = ListedMethod(name, _path_pattern(f"/{method['path']}"), _parameters_of(method))
+            found[method["httpMethod"]] = (*found.get(method["httpMethod"], ()), listed)
     return found
 
 

@@ -2,8 +2,8 @@
 
 A `Wire` is a pool of connections with locks in front of it. Before a byte leaves it refuses an address of the wrong world, every
 method that is not on the list (methods.py), the batch endpoint, and the parameter that can take an unmanaged person's account. It
-resends nothing, follows no redirect, reads no proxy from the environment, and bounds the time and the size of an answer. A `Transport` is a wire
-with a bearer token; google-api-python-client accepts it as `http=`.
+resends nothing, follows no redirect, reads no proxy from the environment, and bounds the time and the size of an answer. A
+`Transport` is a wire with a bearer token; google-api-python-client accepts it as `http=`.
 
 Why not httplib2, the client's own: it sends a POST a second time when the server closes without an answer, it must not be
 shared by threads, and the client's batch requests ignore `api_endpoint` and would reach Google.
@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 import httplib2
 
 from belajarid_recon.directory.connections import Answer, OncePool, Request, WireLimits, loopback_pool, verified_pool
-from belajarid_recon.directory.methods import method_of, refused_parameter
+from belajarid_recon.directory.methods import listed_method
 from belajarid_recon.errors import DirectoryError
 from belajarid_recon.settings import Endpoint, EndpointClass, is_loopback
 
@@ -169,10 +169,10 @@ def refuse_denied(method: str, target: str, headers: Mapping[str, str]) -> None:
     refused: str | None = None
     if "#" in target or ".." in segments or "" in segments:
         refused = "an address that a server may read otherwise"
-    elif method_of(method, path) is None:
+    elif (listed := listed_method(method, path)) is None:
         # A path may hold a pupil's address: only a word that is none of the path's values is named.
         refused = next((word for word in segments if word.lower() in _NAMED_SEGMENTS), f"{method} on an unlisted path")
-    elif query and (parameter := refused_parameter(method, path, query)) is not None:
+    elif query and (parameter := listed.refused_parameter(query)) is not None:
         refused = next((word for word in _NAMED_PARAMETERS if word.lower() == parameter.lower()), "a parameter")
     elif any(name.lower() in _OVERRIDE_HEADERS for name in headers):
         refused = "a method override"

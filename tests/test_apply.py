@@ -350,7 +350,7 @@ def test_nothing_is_sent_without_an_intent_and_no_intent_without_a_sending(desk)
     steps = [update("sd", n, i, {"suspended": False}, suspended=True) for n, i in ((sent, there), (foreign, theirs))]
     desk.apply(desk.plan(*steps))
     with desk.journal() as journal:
-        assert [row[3] for row in journal._rows() if row[1] == 0] == ["intent", "done"]
+        assert [row[3] for row in journal._rows() if row[1] == 0] == ["intent", "done", "confirmed"]
         assert [row[3] for row in journal._rows() if row[1] == 1] == ["parked"]
         assert (journal.was_sent(0), journal.was_sent(1)) == (True, False)
 
@@ -510,7 +510,7 @@ def test_the_window_is_never_exceeded(desk):
     reports: list[Progress] = []
     desk.apply(desk.plan(*(creation("smp", n) for n in numbers(120))), watch=reports.append, in_flight=5)
     assert max(intents_at_once(desk.runs[-1])) == 5
-    assert reports[-1] == Progress("smp", done=120, parked=0, held=0, total=120)
+    assert reports[-1] == Progress("smp", done=120, parked=0, held=0, total=120, confirmed=120)
 
 
 def intents_at_once(run: RunFolder) -> list[int]:

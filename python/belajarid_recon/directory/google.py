@@ -21,13 +21,13 @@ from googleapiclient.model import JsonModel
 from belajarid_recon.components import Clock, Randomness
 from belajarid_recon.directory.connections import Answer, NoAnswerError, Request
 from belajarid_recon.directory.interface import Account, Page, Reply, StaleTokenError, Verdict
+from belajarid_recon.directory.listing import PAGE_ACCOUNTS
 from belajarid_recon.directory.observed import carries_marker
 from belajarid_recon.directory.quotas import RETRY_AFTER_SECONDS_MAX, Limited, Pacer
 from belajarid_recon.directory.transport import Transport
 from belajarid_recon.errors import DirectoryError
 from belajarid_recon.schemas import Jenjang
 
-PAGE_ACCOUNTS = 500
 READ_ATTEMPTS = 8
 """With pauses of 1, 2, 4 … 64 s: about two minutes. Google's own recipe ends after half a minute and says longer is fine."""
 BACKOFF_SECONDS_MAX = 64.0

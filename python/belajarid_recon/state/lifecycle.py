@@ -22,15 +22,18 @@ def record_lifecycle(run: RunFolder, steps: pl.DataFrame, journal: Journal, *, l
 
     A suspension counts as made once its request has left, however it ended: before it the account was not suspended, its
     effect may land late, and taking it for somebody else's would lock a person out for good. One that was found there
-    before any request left is somebody else's. `live` holds account keys that the run's snapshot shows not suspended: a
-    suspension of ours was lifted there by others, and the next one on that account is not ours unless this run made it.
+    before any request left is somebody else's. A restoration counts when it is done and reading back has not contradicted it: an
+    account that the directory only said to have restored stays ours to restore. `live` holds account keys that the run's
+    snapshot shows not suspended: a suspension of ours was lifted there by others, and the next one on that account is not ours
+    unless this run made it.
     """
     path = _folder(run.state) / f"{run.run_id}.parquet"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fsync_folder(run.state)
     changes = steps.filter(pl.col("target_id").is_not_null() & pl.col("suspended").is_not_null())
     changes = changes.with_columns(
-        done=_of_steps(changes, journal.is_done), sent=_of_steps(changes, journal.was_sent)
+        done=_of_steps(changes, lambda step: journal.is_done(step) and not journal.is_contradicted(step)),
+        sent=_of_steps(changes, journal.was_sent),
     ).with_columns(event=pl.when("suspended").then(pl.lit("suspended")).otherwise(pl.lit("restored")))
     own = changes.filter(pl.when("suspended").then("sent").otherwise("done"))
     lifted = pl.DataFrame({"account_key": [] if live is None else live}, schema={"account_key": pl.Binary}).unique()

@@ -137,6 +137,7 @@ class TenantApply:
 
     def settle_open(self) -> None:
         """Settle by reading what an earlier start left open, and take up what it was about to send again. Sends nothing."""
+        self._scope.watch(self._progress)
         window = self._scope.settings.apply.in_flight
         resumed = self._scope.journal.unsettled()
         numbers = pl.Series(sorted(resumed), dtype=pl.Int64).implode()

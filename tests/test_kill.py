@@ -22,6 +22,8 @@ def assert_settled(arena: Arena, *, squatted: int):
     with Journal.open(arena.run.journal, clock=ScaledClock()) as journal:
         assert journal.settled_count == arena.plan.steps.height
         assert journal.unsettled() == {}
+        read_back = [(journal.awaits_reading(step), journal.is_contradicted(step)) for step in arena.plan.steps["step"]]
+        assert set(read_back) == {(False, False)}
         reasons = Counter((state, reason) for _, state, reason in journal.reasons())
     assert reasons == {(EventState.PARKED, ApplyReason.ADDRESS_FOREIGN): squatted}
 

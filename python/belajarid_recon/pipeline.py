@@ -7,10 +7,10 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 import polars as pl
@@ -52,6 +52,7 @@ from belajarid_recon.state.ledger import ledger_digest, ledger_files
 from belajarid_recon.state.lock import StateLock
 
 __all__ = [
+    "ApplyFollower",
     "PlanRequest",
     "PlannedRun",
     "Verification",
@@ -263,7 +264,19 @@ FACTS_FILE = "facts.json"
 """In a run's records: what a plan needs to know of them beside their tables."""
 
 
-def apply_run(settings: Settings, run_id: str | None = None, *, watch: Watch = quiet) -> ApplyResult:
+class ApplyFollower(Protocol):
+    """Who is told how an apply goes."""
+
+    def started(self, run_id: str, plan: Plan) -> None:
+        """The run was chosen and nothing is sent yet."""
+        ...
+
+    def progressed(self, progress: Progress) -> None:
+        """One tenant has come on. Called from several threads: it must be quick."""
+        ...
+
+
+def apply_run(settings: Settings, run_id: str | None = None, *, follower: ApplyFollower | None = None) -> ApplyResult:
     """Carry out a run's plan, or go on with it. `run_id` absent: the unfinished run, else the latest.
 
     Raises PlanError when the plan is damaged or for another world, and for a real endpoint: its plans need an approval,
@@ -283,22 +296,11 @@ def apply_run(settings: Settings, run_id: str | None = None, *, watch: Watch = q
             directories={tenant.value: directory for tenant, directory in directories.items()},
             clock=components.clock,
             randomness=components.randomness,
-            watch=_applied(watch, plan),
         )
+        if follower is not None:
+            follower.started(run.run_id, plan)
+            handed_in = replace(handed_in, watch=follower.progressed)
         return apply_plan(lock, run, plan, settings, handed_in)
-
-
-def _applied(watch: Watch, plan: Plan) -> Callable[[Progress], None]:
-    """Steps of all tenants in one count: their settled steps are told apart by tenant, and summed here."""
-    settled: dict[str, int] = {}
-    guard = threading.Lock()
-
-    def told(progress: Progress) -> None:
-        with guard:
-            settled[progress.tenant] = progress.done + progress.parked
-            watch("steps", sum(settled.values()), plan.runnable)
-
-    return told
 
 
 def verify_run(settings: Settings, run_id: str | None = None, *, watch: Watch = quiet) -> Verification:

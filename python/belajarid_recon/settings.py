@@ -89,7 +89,7 @@ class Apply(_Table):
     attempts: Annotated[int, Field(ge=1, le=100)] = 10
     """Sendings of one step before it is parked. Throttled replies do not count."""
     lag_seconds: Annotated[float, Field(ge=0, le=3_600)] = 60.0
-    """How long an absent account is read again before an ambiguous insert is sent again."""
+    """How long an absent account is read again before an ambiguous insert is sent again, and a write before it is contradicted."""
     password_rounds: Annotated[int, Field(ge=1_000, le=PASSWORD_ROUNDS)] | None = None
     """Rounds of the `$6$` hash of a new account; by default 1,000 towards the emulator and 10,000 otherwise."""
 

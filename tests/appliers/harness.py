@@ -54,7 +54,12 @@ RANDOM_SECONDS_MAX = 0.12
 POINT_SECONDS_MAX = 0.5
 """An applier that has not reached its kill point by then is killed where it is."""
 _PASSED_ONCE = {KillPoint.JOURNAL_READY, KillPoint.ADDRESSES_RESERVED, KillPoint.APPLYING_MARKED}
-_ON_THE_WAY_OUT = (KillPoint.ALL_SETTLED, KillPoint.LIFECYCLE_RECORDED)
+_ON_THE_WAY_OUT = (
+    KillPoint.READ_BACK,
+    KillPoint.READ_BACK_COMMITTED,
+    KillPoint.ALL_SETTLED,
+    KillPoint.LIFECYCLE_RECORDED,
+)
 
 
 @dataclass
@@ -356,7 +361,7 @@ def kill_until(arena: Arena, kills: int, *, seed: int, applier: str = "real") ->
 
 
 def finish(arena: Arena, *, applier: str = "real") -> None:
-    """Let an applier come to its end, after two last kills on the way out."""
+    """Let an applier come to its end, after the last kills on the way out."""
     if applier == "real":
         for point in _ON_THE_WAY_OUT:
             arena.live(kill_point=f"{point}:1")

@@ -173,10 +173,15 @@ def attributes_of(account: Account) -> dict[str, Any]:
     }
 
 
+def differing(step: Step, account: Account) -> tuple[str, ...]:
+    """Names of the attributes that the step writes and of which the account has another value."""
+    there = attributes_of(account)
+    return tuple(name for name, value in desired_attributes(step).items() if there[name] != value)
+
+
 def carries_step(step: Step, account: Account) -> bool:
     """Whether the account has every value the step writes."""
-    there = attributes_of(account)
-    return all(there[name] == value for name, value in desired_attributes(step).items())
+    return not differing(step, account)
 
 
 def stands_before(step: Step, account: Account) -> bool:

@@ -28,6 +28,9 @@ class KillPoint(StrEnum):
     REPLY_RECEIVED = "reply-received"
     BEFORE_OUTCOME_COMMIT = "before-outcome-commit"
     OUTCOME_COMMITTED = "outcome-committed"
+    READ_BACK = "read-back"
+    """The directory was read to confirm what was written; nothing of it is in the journal."""
+    READ_BACK_COMMITTED = "read-back-committed"
     ALL_SETTLED = "all-settled"
     LIFECYCLE_RECORDED = "lifecycle-recorded"
 

@@ -21,6 +21,10 @@ class Progress(NamedTuple):
     held: int
     total: int
     """Steps of the tenant, held ones included."""
+    confirmed: int = 0
+    """Done steps whose values were read back later."""
+    contradicted: int = 0
+    """Done steps of which the directory later had other values."""
 
 
 Watcher = Callable[[Progress], None]
@@ -40,6 +44,14 @@ class TenantResult:
     parked_reasons: dict[str, int] = field(default_factory=dict)
     findings: dict[str, int] = field(default_factory=dict)
     """Reasons on steps that are done: somebody changed the account since."""
+    confirmed: int = 0
+    """Of the steps done: read back later, every value was there."""
+    contradicted: int = 0
+    """Of the steps done: read back later, and after the lag, something else was there."""
+    contradictions: dict[str, int] = field(default_factory=dict)
+    """Reasons on steps that are contradicted."""
+    differing: dict[str, int] = field(default_factory=dict)
+    """Attributes that contradicted steps wrote and that had other values, by name."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,26 @@ class ApplyResult:
         return sum(tenant.remaining for tenant in self.tenants)
 
     @property
+    def confirmed(self) -> int:
+        """Steps done and read back."""
+        return sum(tenant.confirmed for tenant in self.tenants)
+
+    @property
+    def contradicted(self) -> int:
+        """Steps the directory said yes to without having what was written."""
+        return sum(tenant.contradicted for tenant in self.tenants)
+
+    @property
+    def contradictions(self) -> dict[str, int]:
+        """Reason codes of contradicted steps, counted."""
+        return _sum(tenant.contradictions for tenant in self.tenants)
+
+    @property
+    def differing(self) -> dict[str, int]:
+        """Names of attributes that had other values than were written, counted."""
+        return _sum(tenant.differing for tenant in self.tenants)
+
+    @property
     def parked_reasons(self) -> dict[str, int]:
         """Reason codes of parked steps, counted."""
         return _sum(tenant.parked_reasons for tenant in self.tenants)
@@ -79,33 +111,61 @@ class ApplyResult:
         return _sum(tenant.findings for tenant in self.tenants)
 
 
+def contradiction(code: str, attributes: Iterable[str] = ()) -> str:
+    """A journal row's reason: the code, and the names of the attributes that differ."""
+    return ":".join(filter(None, (code, ",".join(attributes))))
+
+
 def count_result(steps: pl.DataFrame, journal: Journal) -> ApplyResult:
     """Count the plan's steps (schemas.STEP) by what the journal says of each."""
-    reasons = {step: (state, reason) for step, state, reason in journal.reasons()}
-    counts: dict[str, Counter[str]] = {}
-    words: dict[tuple[str, EventState], Counter[str]] = {}
+    tenants = {tenant: _Tally() for tenant in steps["tenant"].unique(maintain_order=True)}
+    tenant_of = steps["tenant"]
     for step, tenant, held_by in steps.select("step", "tenant", "held_by").iter_rows():
-        counter = counts.setdefault(tenant, Counter())
-        if held_by is not None:
-            counter["held"] += 1
+        tenants[tenant].count(step, journal, held=held_by is not None)
+    for step, state, reason in journal.reasons():
+        tenants[tenant_of[step]].explain(state, reason)
+    return ApplyResult(tuple(tally.result(tenant) for tenant, tally in tenants.items()))
+
+
+class _Tally:
+    """One tenant's counts in the making."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._reasons: dict[EventState, Counter[str]] = {}
+        self._differing: Counter[str] = Counter()
+
+    def count(self, step: int, journal: Journal, *, held: bool) -> None:
+        """Count one step."""
+        if held:
+            self._counts["held"] += 1
         elif not journal.is_settled(step):
-            counter["remaining"] += 1
+            self._counts["remaining"] += 1
         else:
-            counter["done" if journal.is_done(step) else "parked"] += 1
-        if step in reasons:
-            state, reason = reasons[step]
-            words.setdefault((tenant, state), Counter())[reason] += 1
-    return ApplyResult(
-        tuple(
-            TenantResult(
-                tenant=tenant,
-                parked_reasons=dict(words.get((tenant, EventState.PARKED), {})),
-                findings=dict(words.get((tenant, EventState.DONE), {})),
-                **counter,
-            )
-            for tenant, counter in counts.items()
+            self._counts["done" if journal.is_done(step) else "parked"] += 1
+            self._counts["confirmed"] += journal.is_confirmed(step)
+            self._counts["contradicted"] += journal.is_contradicted(step)
+
+    def explain(self, state: EventState, reason: str) -> None:
+        """Count one reason, and the attributes it names."""
+        code, _, names = reason.partition(":")
+        self._reasons.setdefault(state, Counter())[code] += 1
+        self._differing.update(filter(None, names.split(",")))
+
+    def result(self, tenant: str) -> TenantResult:
+        """The counts as they are handed on."""
+        parked, done, contradicted = (
+            dict(self._reasons.get(state, ()))
+            for state in (EventState.PARKED, EventState.DONE, EventState.CONTRADICTED)
         )
-    )
+        return TenantResult(
+            tenant=tenant,
+            parked_reasons=parked,
+            findings=done,
+            contradictions=contradicted,
+            differing=dict(self._differing),
+            **self._counts,
+        )
 
 
 def _sum(parts: Iterable[dict[str, int]]) -> dict[str, int]:

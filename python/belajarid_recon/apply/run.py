@@ -12,6 +12,7 @@ from types import FrameType
 import polars as pl
 
 from belajarid_recon.apply.killpoints import KillPoint, reached
+from belajarid_recon.apply.read_back import Places, ReadBack
 from belajarid_recon.apply.result import ApplyResult, Watcher, count_result
 from belajarid_recon.apply.tenant import ApplyScope, TenantApply
 from belajarid_recon.components import Clock, Randomness
@@ -43,7 +44,8 @@ def apply_plan(
 ) -> ApplyResult:
     """Carry out every step of the plan that no guard holds, each once; go on where an earlier start was interrupted.
 
-    The run is closed when every such step is settled: done, or parked with a reason that the result counts. Raises
+    The run is closed when every such step is settled: done, or parked with a reason that the result counts; and when what was
+    sent has been read back: confirmed, or contradicted with a reason. Raises
     PlanError before the first write when plan, settings and directory are not of one world or the run is over; DirectoryError
     when the directory refuses us; BusyError when the journal cannot be written; KeyboardInterrupt after a clean stop. After each
     of them the same call goes on.
@@ -65,14 +67,34 @@ def apply_plan(
             watch=components.watch,
             stop=threading.Event(),
         )
-        _apply_tenants(
-            [TenantApply(tenant, components.directories[tenant], scope) for tenant in _tenants(plan)], scope.stop
-        )
+        places = Places(run.snapshot, plan.steps)
+        tenants = []
+        for name in _tenants(plan):
+            tenant = TenantApply(name, components.directories[name], scope)
+            tenants.append(_Carried(tenant, ReadBack(name, components.directories[name], scope, places, tenant.record)))
+        _apply_tenants(tenants, scope.stop)
         reached(KillPoint.ALL_SETTLED)
         record_lifecycle(run, plan.steps, journal, on=plan.day, live=_ours_that_were_live(run))
         reached(KillPoint.LIFECYCLE_RECORDED)
         run.mark(RunStatus.CLOSED, components.clock)
         return count_result(plan.steps, journal)
+
+
+@dataclass(frozen=True)
+class _Carried:
+    """One tenant's steps on their way: settled, sent, read back."""
+
+    apply: TenantApply
+    read_back: ReadBack
+
+    def settle_open(self) -> None:
+        """Settle what an earlier start left open."""
+        self.apply.settle_open()
+
+    def send_all(self) -> None:
+        """Send what is not settled, then read back what was sent, whatever other tenants still have to send."""
+        self.apply.send_all()
+        self.read_back.run()
 
 
 def abandon_run(lock: StateLock, run: RunFolder, plan: Plan, clock: Clock) -> None:
@@ -169,17 +191,17 @@ def _ours_that_were_live(run: RunFolder) -> pl.Series:
     return pl.concat(live)["account_key"]
 
 
-def _apply_tenants(tenants: list[TenantApply], stop: threading.Event) -> None:
-    """Settle everywhere, then send everywhere, tenants side by side. Raises the first error, or KeyboardInterrupt."""
+def _apply_tenants(tenants: list[_Carried], stop: threading.Event) -> None:
+    """Settle everywhere, then send and read back everywhere, tenants side by side. Raises the first error, or KeyboardInterrupt."""
     try:
         with _interrupts_set(stop) as interrupted:
-            for phase in (TenantApply.settle_open, TenantApply.send_all):
+            for phase in (_Carried.settle_open, _Carried.send_all):
                 _side_by_side(tenants, phase)
                 if interrupted.is_set():
                     raise KeyboardInterrupt
     finally:
         for tenant in tenants:
-            tenant.close()
+            tenant.apply.close()
 
 
 @contextmanager
@@ -207,10 +229,10 @@ def _interrupts_set(stop: threading.Event) -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _side_by_side(tenants: list[TenantApply], phase: Callable[[TenantApply], None]) -> None:
+def _side_by_side(tenants: list[_Carried], phase: Callable[[_Carried], None]) -> None:
     """Run a phase in a thread for each tenant, and raise what went wrong once all have come to a clean end."""
     threads = [
-        threading.Thread(target=_guarded, args=(tenant, phase), name=f"apply-{tenant.tenant}", daemon=True)
+        threading.Thread(target=_guarded, args=(tenant, phase), name=f"apply-{tenant.apply.tenant}", daemon=True)
         for tenant in tenants
     ]
     for thread in threads:
@@ -218,12 +240,12 @@ def _side_by_side(tenants: list[TenantApply], phase: Callable[[TenantApply], Non
     for thread in threads:
         thread.join()
     for tenant in tenants:
-        for error in tenant.errors:
+        for error in tenant.apply.errors:
             raise error
 
 
-def _guarded(tenant: TenantApply, phase: Callable[[TenantApply], None]) -> None:
+def _guarded(tenant: _Carried, phase: Callable[[_Carried], None]) -> None:
     try:
         phase(tenant)
     except BaseException as error:
-        tenant.fail(error)
+        tenant.apply.fail(error)

@@ -41,7 +41,7 @@ class Sender:
             reached(KillPoint.SETTLE_READ)
             if judgement.outcome.reason not in _GONE or not pause_share:
                 break
-            if not self._pause(pause_share * self.lag_seconds):
+            if not pause(self.clock, self.stop, pause_share * self.lag_seconds):
                 return None
         return Ready(wanted) if judgement.outcome.state is EventState.ABSENT else judgement.outcome
 
@@ -74,14 +74,15 @@ class Sender:
             reached(KillPoint.SETTLE_READ)
             if judgement.final or not pause_share:
                 break
-            if not self._pause(pause_share * self.lag_seconds):
+            if not pause(self.clock, self.stop, pause_share * self.lag_seconds):
                 return None
         return judgement.outcome
 
-    def _pause(self, seconds: float) -> bool:
-        """Sleep; False when asked to stop."""
-        while seconds > 0 and not self.stop.is_set():
-            piece = min(seconds, SLEEP_SECONDS_MAX)
-            self.clock.sleep(piece)
-            seconds -= piece
-        return not self.stop.is_set()
+
+def pause(clock: Clock, stop: threading.Event, seconds: float) -> bool:
+    """Sleep; False when asked to stop."""
+    while seconds > 0 and not stop.is_set():
+        piece = min(seconds, SLEEP_SECONDS_MAX)
+        clock.sleep(piece)
+        seconds -= piece
+    return not stop.is_set()

@@ -42,6 +42,10 @@ class ApplyReason(StrEnum):
     """Throttled: the tenant takes no more accounts. Its creations wait until somebody has made room."""
     REJECTED = "rejected"
     """Parked: the directory says no for good."""
+    NOT_AS_WRITTEN = "not-as-written"
+    """Contradicted: the directory said yes, and has other values. The attributes' names follow after a colon."""
+    GONE_AFTER_WRITE = "gone-after-write"
+    """Contradicted: the directory said yes, and what was written is not there."""
 
 
 class Outcome(NamedTuple):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -137,6 +137,7 @@ class TenantApply:
 
     def settle_open(self) -> None:
         """Settle by reading what an earlier start left open, and take up what it was about to send again. Sends nothing."""
+        self._scope.watch(self._progress)
         window = self._scope.settings.apply.in_flight
         resumed = self._scope.journal.unsettled()
         numbers = pl.Series(sorted(resumed), dtype=pl.Int64).implode()
@@ -350,19 +351,30 @@ class TenantApply:
     def _counts(self) -> Progress:
         """Where the tenant stands before this start."""
         journal = self._scope.journal
-        done = parked = held = total = 0
+        done = parked = held = total = confirmed = contradicted = 0
         ours = self._scope.steps.filter(self._ours).select("step", pl.col("held_by").is_not_null())
         for step, is_held in ours.iter_rows():
             total += 1
             held += is_held
             done += journal.is_done(step)
             parked += journal.is_settled(step) and not journal.is_done(step)
-        return Progress(self.tenant, done, parked, held, total)
+            confirmed += journal.is_confirmed(step)
+            contradicted += journal.is_contradicted(step)
+        return Progress(self.tenant, done, parked, held, total, confirmed, contradicted)
+
+    def record(self, events: list[Event]) -> None:
+        """Make what was read back durable, and tell the watcher."""
+        self._scope.journal.commit(events)
+        self._report(events)
 
     def _report(self, events: list[Event]) -> None:
         """Tell the watcher about committed outcomes."""
-        done = sum(event.state is EventState.DONE for event in events)
-        parked = sum(event.state is EventState.PARKED for event in events)
+        states = Counter(event.state for event in events)
         before = self._progress
-        self._progress = before._replace(done=before.done + done, parked=before.parked + parked)
+        self._progress = before._replace(
+            done=before.done + states[EventState.DONE],
+            parked=before.parked + states[EventState.PARKED],
+            confirmed=before.confirmed + states[EventState.CONFIRMED],
+            contradicted=before.contradicted + states[EventState.CONTRADICTED],
+        )
         self._scope.watch(self._progress)

@@ -10,6 +10,7 @@ import typer
 
 from belajarid_recon import pipeline
 from belajarid_recon.cli.ending import GO_ON, ending
+from belajarid_recon.cli.following import ProgressFiles, following
 from belajarid_recon.cli.printer import Printer, plan_table
 from belajarid_recon.errors import ExitStatus, InputError, SettingsError
 from belajarid_recon.plan.definition import Plan
@@ -27,6 +28,12 @@ EngineOption = Annotated[
 ]
 RunOption = Annotated[str | None, typer.Option("--run", help="Run id; the latest run if absent.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of tables.")]
+MetricsOption = Annotated[
+    Path | None, typer.Option("--metrics", help="File for Prometheus' text format, rewritten each second.")
+]
+EventsOption = Annotated[
+    Path | None, typer.Option("--events", help="File that events are added to, a JSON object a line.")
+]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 JAKARTA = timezone(timedelta(hours=7))
@@ -75,6 +82,8 @@ def plan(
 def apply(
     settings: SettingsOption = DEFAULT_SETTINGS,
     run_id: RunOption = None,
+    metrics: MetricsOption = None,
+    events: EventsOption = None,
     *,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -85,7 +94,7 @@ def apply(
     """
     printer = Printer(as_json=as_json)
     with ending(printer, debug=debug, go_on=GO_ON):
-        remaining = _apply(printer, load_settings(settings), run_id)
+        remaining = _apply(printer, load_settings(settings), run_id, ProgressFiles(metrics, events))
         _end(remaining)
 
 
@@ -112,6 +121,8 @@ def run(
     date: DateOption = None,
     regulation: RegulationOption = None,
     engine: EngineOption = None,
+    metrics: MetricsOption = None,
+    events: EventsOption = None,
     *,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -125,7 +136,7 @@ def run(
         loaded = _with_engine(load_settings(settings), engine)
         request = pipeline.PlanRequest(extract=extract, date=parse_date(date), regulation=regulation)
         planned = _plan(printer, loaded, request)
-        _apply(printer, loaded, planned.folder.run_id)
+        _apply(printer, loaded, planned.folder.run_id, ProgressFiles(metrics, events))
         _end(_verify(printer, loaded, planned.folder.run_id))
 
 
@@ -324,18 +335,24 @@ def plan_document(made: Plan) -> dict[str, Any]:
     return {"digest": made.digest, "steps": made.steps.height, "held": made.held, **made.facts.as_document()}
 
 
-def _apply(printer: Printer, settings: Settings, run_id: str | None) -> int:
-    """Apply and show; returns how many steps remain."""
-    with printer.watch() as watch:
-        result = pipeline.apply_run(settings, run_id, watch=watch)
+def _apply(printer: Printer, settings: Settings, run_id: str | None, files: ProgressFiles) -> int:
+    """Apply and show; returns how many steps remain, those the directory contradicts included."""
+    with following(printer, settings, files) as follower:
+        result = follower.result = pipeline.apply_run(settings, run_id, follower=follower)
     printer.line(f"applied: {result.done:,} done, {result.parked:,} parked, {result.held:,} held")
+    printer.line(f"read back: {result.confirmed:,} confirmed, {result.contradicted:,} contradicted")
     for reason, count in sorted(result.parked_reasons.items()):
         printer.line(f"  parked: {count:,} {reason}")
     for reason, count in sorted(result.findings.items()):
         printer.line(f"  found: {count:,} {reason}")
+    for reason, count in sorted(result.contradictions.items()):
+        printer.line(f"  contradicted: {count:,} {reason}")
+    for attribute, count in sorted(result.differing.items()):
+        printer.line(f"    not as written: {count:,} {attribute}")
     tenants = {tenant.tenant: vars(tenant) for tenant in result.tenants}
-    printer.record(apply={"done": result.done, "parked": result.parked, "held": result.held, "tenants": tenants})
-    return result.parked + result.held + result.remaining
+    sums = {name: getattr(result, name) for name in ("done", "parked", "held", "confirmed", "contradicted")}
+    printer.record(apply={**sums, "tenants": tenants})
+    return result.parked + result.held + result.remaining + result.contradicted
 
 
 def _verify(printer: Printer, settings: Settings, run_id: str | None) -> int:

@@ -16,6 +16,7 @@ from rich.table import Table
 from belajarid_recon import pipeline
 from belajarid_recon.cli.commands import DebugOption, JsonOption, show_plan, show_verification
 from belajarid_recon.cli.ending import ending
+from belajarid_recon.cli.following import following
 from belajarid_recon.cli.printer import Printer
 from belajarid_recon.cli.starting import write_settings
 from belajarid_recon.emulator.launch import EmulatorProcess
@@ -133,8 +134,8 @@ def _week(printer: Printer, story: DemoStory, settings: Settings, extract: Path,
     show_plan(printer, planned, f"Plan of {day}")
     planned_in = _seconds(started)
     started = time.monotonic()
-    with printer.watch() as watch:
-        applied = pipeline.apply_run(settings, planned.folder.run_id, watch=watch)
+    with following(printer, settings) as follower:
+        applied = follower.result = pipeline.apply_run(settings, planned.folder.run_id, follower=follower)
     seconds = time.monotonic() - started
     applied_in = _seconds(started)
     rate = f", {applied.done / seconds:,.0f} a second" if applied.done > 1_000 else ""
@@ -144,6 +145,7 @@ def _week(printer: Printer, story: DemoStory, settings: Settings, extract: Path,
     show_verification(printer, verified)
     _expect(story, applied.parked == 0, f"{day}: no step is parked")
     _expect(story, applied.done == planned.plan.runnable, f"{day}: every free step is done")
+    _expect(story, applied.confirmed == applied.done, f"{day}: every step is confirmed by reading it back")
     _expect(story, verified.remaining == verified.held, f"{day}: the directory agrees with the register")
     _expect(story, verified.held == planned.plan.held, f"{day}: what is held still waits")
     counts = planned.plan

@@ -15,7 +15,7 @@ from belajarid_recon.errors import ExitStatus
 EXIT_STATUSES = """
 Exit statuses: 0 done · 1 fault in the program · 2 wrong usage · 3 the extract or a table is refused · 4 the settings are refused ·
 5 busy: locked by another run, or a port is in use · 6 the directory refuses or cannot be reached · 7 the plan is refused ·
-8 work remains: steps are held or parked, or what was compared differs · 9 the machine refuses: a full disk, a file ·
+8 work remains: steps are held, parked or contradicted, or what was compared differs · 9 the machine refuses: a full disk, a file ·
 130 interrupted, go on with `apply`.
 """
 

@@ -26,12 +26,13 @@ class Printer:
         self.as_json = as_json
         # A file or a pipe has no width of its own, and a table that is cut there is lost.
         self._out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
-        self._talk = Console(stderr=True, highlight=False, markup=False)
+        self.talk = Console(stderr=True, highlight=False, markup=False)
+        """Standard error, where a person is talked to."""
         self._document: dict[str, Any] = {}
 
     def say(self, text: str) -> None:
         """Tell a person on stderr; a script that asked for JSON is not talked to less, only elsewhere."""
-        self._talk.print(text, soft_wrap=True)
+        self.talk.print(text, soft_wrap=True)
 
     def table(self, table: Table) -> None:
         """Print a table on stdout, unless JSON was asked for."""
@@ -55,13 +56,13 @@ class Printer:
     @contextmanager
     def watch(self) -> Iterator[Watch]:
         """Show progress while the block runs."""
-        if self._talk.is_terminal:
+        if self.talk.is_terminal:
             with Progress(
                 TextColumn("{task.description:<28}"),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
-                console=self._talk,
+                console=self.talk,
                 transient=True,
             ) as bars:
                 yield _Bars(bars)

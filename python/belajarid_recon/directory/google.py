@@ -30,13 +30,13 @@ from belajarid_recon.directory.interface import (
     StaleTokenError,
     Verdict,
 )
+from belajarid_recon.directory.listing import PAGE_ACCOUNTS
 from belajarid_recon.directory.observed import carries_marker
 from belajarid_recon.directory.quotas import RETRY_AFTER_SECONDS_MAX, Limited, Pacer
 from belajarid_recon.directory.transport import Transport
 from belajarid_recon.errors import DirectoryError
 from belajarid_recon.schemas import Jenjang
 
-PAGE_ACCOUNTS = 500
 PAGE_GROUPS = 200
 """Of groups and of members: the most a page may hold."""
 READ_ATTEMPTS = 8

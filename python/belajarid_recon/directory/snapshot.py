@@ -32,6 +32,7 @@ import polars as pl
 from belajarid_recon import _core
 from belajarid_recon.components import Clock
 from belajarid_recon.directory.interface import Directory, StaleTokenError
+from belajarid_recon.directory.listing import pages_of
 from belajarid_recon.directory.observed import ObservedColumns
 from belajarid_recon.errors import DirectoryError, InputError, ReconError, SettingsError
 from belajarid_recon.schemas import ADDRESSES, DELETED, OBSERVED, Jenjang
@@ -42,8 +43,6 @@ _T = TypeVar("_T")
 FORMAT_VERSION = 2
 CHUNK_ACCOUNTS = 50_000
 """Accounts of a spool file: about 12 MB of columns held by each list under way."""
-CHAIN_PAGES_MAX = 200_000
-"""100 million accounts in one domain: a list that goes on longer goes round in circles."""
 CHAIN_STARTS_MAX = 3
 _DIGEST_ROWS = 100_000
 _DIGESTED = tuple(name for name in OBSERVED if name != "read_at")
@@ -233,11 +232,9 @@ def _read_chain(chain: _Chain, spool: Path, request: SnapshotRequest) -> _ChainR
 def _read_pages(chain: _Chain, folder: Path, request: SnapshotRequest) -> _ChainRead:
     columns = ObservedColumns(chain.tenant)
     read = _ChainRead(findings=columns.findings)
-    token: str | None = None
-    for _ in range(CHAIN_PAGES_MAX):
+    for page in pages_of(chain.directory, chain.domain, deleted=chain.deleted):
         if chain.stop.is_set():
             raise DirectoryError(f"the list of accounts was stopped: {chain.domain}")
-        page = chain.directory.list_accounts(chain.domain, token, deleted=chain.deleted)
         if chain.deleted:
             columns.add_deleted(page.accounts)
         else:
@@ -246,13 +243,8 @@ def _read_pages(chain: _Chain, folder: Path, request: SnapshotRequest) -> _Chain
         read.accounts += len(page.accounts)
         if len(columns.user_ids) >= CHUNK_ACCOUNTS:
             _spill(columns, folder)
-        if page.next_token is None:
-            _spill(columns, folder)
-            return read
-        if page.next_token == token:
-            break
-        token = page.next_token
-    raise DirectoryError(f"the list of accounts goes round in circles: {chain.domain}")
+    _spill(columns, folder)
+    return read
 
 
 def _spill(columns: ObservedColumns, folder: Path) -> None:

@@ -1,9 +1,9 @@
 """The one way out: every request to a directory passes here, and only here is Google's host known.
 
-A `Wire` is a pool of connections with locks in front of it. Before a byte leaves it refuses an address of the wrong world, the paths that
-lead to admin rights, the batch endpoint, and the parameter that can take an unmanaged person's account. It resends nothing,
-follows no redirect, reads no proxy from the environment, and bounds the time and the size of an answer. A `Transport` is a wire
-with a bearer token; google-api-python-client accepts it as `http=`.
+A `Wire` is a pool of connections with locks in front of it. Before a byte leaves it refuses an address of the wrong world, every
+method that is not on the list (methods.py), the batch endpoint, and the parameter that can take an unmanaged person's account. It
+resends nothing, follows no redirect, reads no proxy from the environment, and bounds the time and the size of an answer. A
+`Transport` is a wire with a bearer token; google-api-python-client accepts it as `http=`.
 
 Why not httplib2, the client's own: it sends a POST a second time when the server closes without an answer, it must not be
 shared by threads, and the client's batch requests ignore `api_endpoint` and would reach Google.
@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 import httplib2
 
 from belajarid_recon.directory.connections import Answer, OncePool, Request, WireLimits, loopback_pool, verified_pool
+from belajarid_recon.directory.methods import listed_method
 from belajarid_recon.errors import DirectoryError
 from belajarid_recon.settings import Endpoint, EndpointClass, is_loopback
 
@@ -34,13 +35,14 @@ SCOPES = (
     "https://www.googleapis.com/auth/admin.directory.customer.readonly",
 )
 """The least the calls of this package need (discovery document, `scopes` of each method). None of them can assign a role,
-but makeAdmin needs no more than the first: hence the deny-list below."""
+but makeAdmin needs no more than the first: hence the list of methods."""
 
 EMULATOR_HEADER = "x-emulator"
 _NONE: Mapping[str, str] = MappingProxyType({})
 
-_DENIED_SEGMENTS = frozenset({"makeadmin", "roleassignments"})
-_DENIED_PARAMETERS = ("resolveconflictaccount",)
+_NAMED_SEGMENTS = frozenset({"makeadmin", "roleassignments", "roles", "members", "batch"})
+_NAMED_PARAMETERS = ("resolveConflictAccount",)
+"""What a refusal names. Everything else in an address may be about a person."""
 _OVERRIDE_HEADERS = ("x-http-method-override", "x-http-method", "x-method-override")
 _REDIRECTS = frozenset({300, 301, 302, 303, 305, 307, 308})
 
@@ -156,24 +158,24 @@ def refuse_other_world(kind: EndpointClass, answer: Answer) -> None:
 
 
 def refuse_denied(method: str, target: str, headers: Mapping[str, str]) -> None:
-    """Refuse what this program must never ask for, whoever built the request.
+    """Refuse every request that is not on the list of methods, whoever built it (directory/methods.py).
 
-    `makeAdmin`, role assignments and writes to roles lead to admin rights; `batch` goes to the discovery document's host whatever the
-    endpoint; `resolveConflictAccount` may replace a private person's account (discovery document, users.insert). A method
-    override would slip past the check of the method. Raises DirectoryError naming the rule.
+    So nothing leads to admin rights, and no batch leaves: it would go to the discovery document's host whatever the endpoint, with
+    anything in it. A method's parameters are those of the document but `resolveConflictAccount`. A method override would slip past
+    the check of the method. Raises DirectoryError naming the rule.
     """
     path, _, query = target.partition("?")
-    segments = unquote(path).lower().split("/")[1:]
-    refused = next((segment for segment in segments if segment in _DENIED_SEGMENTS), None)
-    if refused is None and segments[0] == "batch":
-        refused = "batch"
-    if refused is None and method != "GET" and "roles" in segments:
-        refused = "roles"
-    if refused is None and ("#" in target or ".." in segments or "" in segments):
+    # Decoded twice: there are servers, and proxies before them, that do.
+    segments = unquote(unquote(path)).split("/")[1:]
+    refused: str | None = None
+    if "#" in target or ".." in segments or "" in segments:
         refused = "an address that a server may read otherwise"
-    if refused is None and any(name in unquote(query).lower() for name in _DENIED_PARAMETERS):
-        refused = "resolveConflictAccount"
-    if refused is None and any(name.lower() in _OVERRIDE_HEADERS for name in headers):
+    elif (listed := listed_method(method, path)) is None:
+        # A path may hold a pupil's address: only a word that is none of the path's values is named.
+        refused = next((word for word in segments if word.lower() in _NAMED_SEGMENTS), f"{method} on an unlisted path")
+    elif query and (parameter := listed.refused_parameter(query)) is not None:
+        refused = next((word for word in _NAMED_PARAMETERS if word.lower() == parameter.lower()), "a parameter")
+    elif any(name.lower() in _OVERRIDE_HEADERS for name in headers):
         refused = "a method override"
     if refused is not None:
         raise DirectoryError(

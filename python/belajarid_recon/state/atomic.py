@@ -10,14 +10,14 @@ import polars as pl
 PART_SUFFIX = ".part"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Put `content` at `path`: temporary file, fsync, rename, fsync of the folder.
 
     A failed fsync is not tried again: the kernel may have dropped the pages and report success the second time
     (Rebello et al., USENIX ATC 2020). The error reaches the caller and the old file stays.
     """
     temporary = path.with_name(path.name + PART_SUFFIX)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()

@@ -10,6 +10,9 @@ A step's life, each arrow one row:
 
     (nothing), throttled, absent ──▶ done, parked     settled by looking at the account; no request was sent this time
 
+    done ──▶ confirmed       read back later: the directory has every value that was written
+      └────▶ contradicted    read back later, and after the lag: it has not; the reason names what differs
+
 Rows are added, never changed. Bodies are in the plan; a row holds numbers, a reason code, the account's immutable id and a
 fingerprint of the request without its password.
 
@@ -76,6 +79,8 @@ class EventState(StrEnum):
     PARKED = "parked"
     THROTTLED = "throttled"
     ABSENT = "absent"
+    CONFIRMED = "confirmed"
+    CONTRADICTED = "contradicted"
 
 
 class Event(NamedTuple):
@@ -83,12 +88,12 @@ class Event(NamedTuple):
 
     step: int
     attempt: int
-    """Which sending of the step, from 1."""
+    """Which sending of the step, from 1; 0 on what was read back."""
     state: EventState
     status: int | None = None
     """HTTP status, where a reply told."""
     reason: str = ""
-    """Why it was parked; on a done step, a finding."""
+    """Why it was parked or contradicted; on a done step, a finding."""
     target_id: str | None = None
     """Immutable id of the account."""
     fingerprint: str | None = None
@@ -108,8 +113,8 @@ class Sendings:
     """Whether nobody knows what its latest sending did."""
 
 
-_DONE, _PARKED, _SENT = 1, 2, 4
-"""Bits of a step's byte. The last stands for a request that may have taken effect."""
+_DONE, _PARKED, _SENT, _CONFIRMED, _CONTRADICTED = 1, 2, 4, 8, 16
+"""Bits of a step's byte. The third stands for a request that may have taken effect."""
 
 
 class _Waiting:
@@ -292,6 +297,8 @@ class Journal:
         elif state is EventState.DONE or state is EventState.PARKED:
             self._steps[step] |= _DONE if state is EventState.DONE else _PARKED
             self._unsettled.pop(step, None)
+        elif state is EventState.CONFIRMED or state is EventState.CONTRADICTED:
+            self._steps[step] |= _CONFIRMED if state is EventState.CONFIRMED else _CONTRADICTED
         else:
             before = self._unsettled[step]
             used = before.used - (state is EventState.THROTTLED)
@@ -311,6 +318,18 @@ class Journal:
         """Whether a request of the step may have taken effect, or may yet: sent at least once, and not only throttled."""
         return bool(self._steps[step] & _SENT)
 
+    def awaits_reading(self, step: int) -> bool:
+        """Whether the step was carried out by a request of ours and nobody has read since what the directory has."""
+        return self._steps[step] & (_DONE | _SENT | _CONFIRMED | _CONTRADICTED) == _DONE | _SENT
+
+    def is_confirmed(self, step: int) -> bool:
+        """Whether the directory was read later and has what was written."""
+        return bool(self._steps[step] & _CONFIRMED)
+
+    def is_contradicted(self, step: int) -> bool:
+        """Whether the directory was read later and has not what was written."""
+        return bool(self._steps[step] & _CONTRADICTED)
+
     @property
     def settled_count(self) -> int:
         """Steps that need nothing more from this run."""
@@ -329,8 +348,9 @@ class Journal:
         return {step: sendings for step, sendings in self.unsettled().items() if sendings.open}
 
     def reasons(self) -> Iterator[tuple[int, EventState, str]]:
-        """Step, state and reason of every settled step that has one: parked, or done with a finding."""
-        query = "SELECT step, state, reason FROM events WHERE state IN ('done', 'parked') AND reason <> '' ORDER BY n"
+        """Step, state and reason of every step that has one: parked, done with a finding, contradicted."""
+        states = "'done', 'parked', 'contradicted'"
+        query = f"SELECT step, state, reason FROM events WHERE state IN ({states}) AND reason <> '' ORDER BY n"  # noqa: S608
         rows: Iterator[tuple[Any, ...]] = self._connection.execute(query)
         for step, state, reason in rows:
             yield step, EventState(state), reason

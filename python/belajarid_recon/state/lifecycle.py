@@ -30,9 +30,10 @@ def record_lifecycle(
 
     A suspension counts as made once its request has left, however it ended: before it the account was not suspended, its
     effect may land late, and taking it for somebody else's would lock a person out for good. One that was found there
-    before any request left is somebody else's. `live` holds account keys that the run's snapshot shows not suspended: a
-    suspension of ours was lifted there by others, and the next one on that account is not ours unless this run made it.
-    A deletion counts likewise; what comes back from it is as suspended as it went.
+    before any request left is somebody else's. A restoration counts when it is done and reading back has not contradicted it: an
+    account that the directory only said to have restored stays ours to restore. `live` holds account keys that the run's
+    snapshot shows not suspended: a suspension of ours was lifted there by others, and the next one on that account is not ours
+    unless this run made it. A deletion counts as a suspension does; what comes back from it is as suspended as it went.
     """
     path = _folder(run.state) / f"{run.run_id}.parquet"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -60,7 +61,7 @@ def _events(steps: pl.DataFrame, journal: Journal) -> pl.DataFrame:
     deletes, suspends = pl.col("action") == Action.DELETE, pl.col("suspended").fill_null(value=False)
     undeletes = pl.col("action") == Action.UNDELETE
     return changes.with_columns(
-        done=_of_steps(changes, journal.is_done),
+        done=_of_steps(changes, lambda step: journal.is_done(step) and not journal.is_contradicted(step)),
         sent=_of_steps(changes, journal.was_sent),
         event=pl.when(deletes)
         .then(pl.lit("deleted"))

@@ -8,27 +8,20 @@ import os
 import signal
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliers.desk import CLOCK, TENANTS, TIME_SCALE, Desk, numbers, target_of
-from appliers.plans import creation, marker, orgunit, plan_of, settings_of, update
+from appliers.desk import CLOCK, TENANTS, Desk, numbers
+from appliers.plans import creation, marker, orgunit, plan_of, update
 from belajarid_recon.apply.body import attributes_of
 from belajarid_recon.apply.result import ApplyResult, Progress, count_result
 from belajarid_recon.apply.run import abandon_run
 from belajarid_recon.apply.settle import ApplyReason
-from belajarid_recon.components import SystemRandomness
-from belajarid_recon.directory.connect import connect
-from belajarid_recon.directory.google import GoogleDirectory
 from belajarid_recon.directory.observed import npsn_of
 from belajarid_recon.directory.snapshot import SnapshotRequest, take_snapshots
-from belajarid_recon.emulator.launch import EmulatorProcess
-from belajarid_recon.emulator.settings import EmulatorSettings
 from belajarid_recon.errors import DirectoryError, PlanError
 from belajarid_recon.plan.definition import Plan
 from belajarid_recon.schemas import Jenjang
@@ -37,30 +30,6 @@ from belajarid_recon.state.journal import Event, EventState, Journal
 from belajarid_recon.state.ledger import read_ledger
 from belajarid_recon.state.lifecycle import suspended_by_us
 from belajarid_recon.state.lock import StateLock
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory) -> Iterator[EmulatorProcess]:
-    """One emulator for all tests of this file; each takes people of its own."""
-    folder = tmp_path_factory.mktemp("emulator")
-    with EmulatorProcess(EmulatorSettings(folder, scale=TIME_SCALE, tenants=TENANTS, seed=5)) as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def directories(emulator) -> Iterator[dict[Jenjang, GoogleDirectory]]:
-    """Connections are kept between tests: reading a service account's key costs more than applying a plan."""
-    connected = connect(settings_of(target_of(emulator, Path("unused"))), CLOCK, SystemRandomness())
-    yield connected
-    for directory in connected.values():
-        directory.close()
-
-
-@pytest.fixture
-def desk(emulator, directories, tmp_path) -> Iterator[Desk]:
-    """A fresh state folder, and no faults but the test's own."""
-    yield Desk(emulator, directories, tmp_path / "state")
-    emulator.clear_faults()
 
 
 def test_an_insert_carries_what_it_must(desk):

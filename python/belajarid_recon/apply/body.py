@@ -176,7 +176,15 @@ def attributes_of(account: Account) -> dict[str, Any]:
 def differing(step: Step, account: Account) -> tuple[str, ...]:
     """Names of the attributes that the step writes and of which the account has another value."""
     there = attributes_of(account)
-    return tuple(name for name, value in desired_attributes(step).items() if there[name] != value)
+    names = [name for name, value in desired_attributes(step).items() if there[name] != value]
+    if step.alias is not None and has_alias(account, step.alias) is not (step.action == Action.ADD_ALIAS):
+        names.append("aliases")
+    return tuple(names)
+
+
+def has_alias(account: Account, alias: str) -> bool:
+    """Whether the account has this address beside its primary one."""
+    return alias.lower() in {str(held).lower() for held in account.get("aliases") or ()}
 
 
 def carries_step(step: Step, account: Account) -> bool:

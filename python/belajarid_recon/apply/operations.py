@@ -31,6 +31,9 @@ class Operation(ABC):
     looks_first = True
     """Whether what is changed is read before its intent. Creations have nothing to look at, and the quota would pay for it."""
 
+    told_by_account = True
+    """Whether the account, as a list shows it, tells later that the step is done."""
+
     def body(self, step: Step) -> dict[str, Any]:
         """The step's request as the plan alone makes it, without a password."""
         del step
@@ -62,6 +65,7 @@ class CreateOrgunit(Operation):
     """orgunits.insert."""
 
     looks_first = False
+    told_by_account = False
 
     def body(self, step: Step) -> dict[str, Any]:
         """Name and parent."""
@@ -168,6 +172,8 @@ class UndeleteAccount(Operation):
 class DeleteAccount(Operation):
     """users.delete, by immutable id, of an account that is still suspended."""
 
+    told_by_account = False
+
     def send(self, directory: Directory, step: Step, body: dict[str, Any]) -> Reply:
         """Send it once."""
         del body
@@ -221,6 +227,7 @@ class CreateGroup(Operation):
     """groups.insert, with our marker in the description of the same insert."""
 
     looks_first = False
+    told_by_account = False
 
     def body(self, step: Step) -> dict[str, Any]:
         """Address, name, description."""
@@ -239,6 +246,7 @@ class CreateGroup(Operation):
 class _Membership(Operation):
     """What adding and removing a member share: the group must be ours."""
 
+    told_by_account = False
     wanted: bool
 
     def body(self, step: Step) -> dict[str, Any]:
@@ -304,6 +312,10 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
 def operation_of(step: Step) -> Operation:
     """How the step is carried out."""
     return OPERATIONS[step.action]
+
+
+TOLD_BY_ACCOUNT = frozenset(action for action, operation in OPERATIONS.items() if operation.told_by_account)
+"""Actions that lists of accounts tell about."""
 
 
 def body_of(step: Step) -> dict[str, Any]:

@@ -17,21 +17,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 
 from belajarid_recon.apply.body import Step, differing, read_steps
 from belajarid_recon.apply.killpoints import KillPoint, reached
+from belajarid_recon.apply.operations import TOLD_BY_ACCOUNT, operation_of
 from belajarid_recon.apply.result import contradiction
 from belajarid_recon.apply.sending import pause
 from belajarid_recon.apply.settle import ApplyReason, judge_orgunit
 from belajarid_recon.apply.tenant import ApplyScope
 from belajarid_recon.directory.interface import Account, Directory, StaleTokenError
-from belajarid_recon.directory.listing import PAGE_ACCOUNTS, pages_of
+from belajarid_recon.directory.listing import PAGE_ACCOUNTS, member_pages, pages_of
 from belajarid_recon.directory.observed import account_key_of, carries_marker
 from belajarid_recon.directory.snapshot import SnapshotFacts, read_facts, read_part
-from belajarid_recon.errors import InputError
+from belajarid_recon.errors import DirectoryError, InputError
 from belajarid_recon.schemas import STEP, Action, Jenjang
 from belajarid_recon.state.journal import Event, EventState
 
@@ -40,6 +41,10 @@ ACCOUNTS_AT_ONCE = 10_000
 ACCOUNTS_PER_COMMIT = 64
 """Accounts read one by one before what they say is committed: what a kill costs is reading these again."""
 _UNIT = pl.col("action") == Action.CREATE_ORGUNIT
+_MEMBER = pl.col("action").is_in([Action.ADD_MEMBER.value, Action.REMOVE_MEMBER.value])
+_OF_ACCOUNT = pl.col("action").is_in(TOLD_BY_ACCOUNT)
+MEMBERS_LISTED_MIN = 3
+"""Changes of one group from which its list is read: it takes a call or two, and each change alone takes two."""
 _EVERY = pl.lit(value=True)
 _PLACED = pl.Schema({"target_id": pl.String, "domain": pl.String})
 
@@ -105,13 +110,6 @@ class Places:
         return facts, pl.concat(placed).unique("target_id")
 
 
-class _Read(NamedTuple):
-    """One account as it was read."""
-
-    step: Step
-    account: Account | None
-
-
 class ReadBack:
     """Confirms one tenant's writes. Its work is in the journal alone, so that a start goes on where a kill left it."""
 
@@ -155,7 +153,9 @@ class ReadBack:
     def _read(self, *, last: bool) -> None:
         """Read everything that is unread, each domain by whatever takes fewer calls; the last time contradict what does not agree."""
         self._read_units(last=last)
-        placed = self._places.with_domains(self._unread(~_UNIT))
+        self._read_members()
+        self._read_others(self._unread(~_UNIT & ~_OF_ACCOUNT), last=last)
+        placed = self._places.with_domains(self._unread(_OF_ACCOUNT))
         for (domain,), steps in placed.group_by("domain", maintain_order=True):
             pages = None if domain is None else self._places.pages(self._tenant, str(domain))
             if pages is None or steps.height <= pages:
@@ -176,22 +176,53 @@ class ReadBack:
         gone = contradiction(ApplyReason.GONE_AFTER_WRITE)
         self._commit([(step, "" if there[step.step] else gone) for step in units], last=last)
 
+    def _read_members(self) -> None:
+        """Confirm what the member lists of groups with several changes show: a call tells of 200 members."""
+        members = self._unread(_MEMBER)
+        for (group,), steps in members.group_by("address", maintain_order=True):
+            if steps.height < MEMBERS_LISTED_MIN or self._stopped:
+                continue
+            with suppress(StaleTokenError, DirectoryError):  # then they are read one by one
+                there = {
+                    member.get("id") for page in member_pages(self._directory, str(group)) for member in page.members
+                }
+                agree = [
+                    (step, "")
+                    for step in read_steps(steps, _EVERY)
+                    if (step.member_id in there) is (step.action == Action.ADD_MEMBER)
+                ]
+                self._commit(agree, last=False)
+
+    def _read_others(self, steps: pl.DataFrame, *, last: bool) -> None:
+        """Read what no list of accounts tells, as settling does."""
+        self._read_all(steps, self._judge, last=last)
+
     def _read_each(self, steps: pl.DataFrame, *, last: bool) -> None:
-        """Read account by account, as many at once as the tenant may have calls under way."""
+        """Read account by account."""
+        self._read_all(steps, self._get, last=last)
+
+    def _read_all(self, steps: pl.DataFrame, read: Callable[[Step], str], *, last: bool) -> None:
+        """Read step by step, as many at once as the tenant may have calls under way."""
+
+        def told(step: Step) -> tuple[Step, str] | None:
+            return None if self._stopped else (step, read(step))
+
         left = read_steps(steps, _EVERY)
         with ThreadPoolExecutor(self._scope.settings.apply.in_flight, f"read-back-{self._tenant}") as pool:
             while group := list(islice(left, ACCOUNTS_PER_COMMIT)):
-                found = [read for read in pool.map(self._get, group) if read is not None]
-                self._commit([(read.step, read_back(read.step, read.account)) for read in found], last=last)
+                self._commit([found for found in pool.map(told, group) if found is not None], last=last)
                 if self._stopped:
                     return
 
-    def _get(self, step: Step) -> _Read | None:
-        """The account of a step: a new one by its address, every other by its immutable id. None when asked to stop."""
-        if self._stopped:
-            return None
+    def _get(self, step: Step) -> str:
+        """What the account of a step says against it: a new one read by its address, every other by its immutable id."""
         key = step.address if step.is_creation else step.target_id
-        return _Read(step, self._directory.get_account(key or ""))
+        return read_back(step, self._directory.get_account(key or ""))
+
+    def _judge(self, step: Step) -> str:
+        """What settling would say against a step."""
+        outcome = operation_of(step).read(self._directory, step).outcome
+        return "" if outcome.state is EventState.DONE else contradiction(ApplyReason.NOT_AS_WRITTEN)
 
     def _read_pages(self, domain: str, steps: pl.DataFrame) -> None:
         """Confirm what the domain's list shows. A list that must start again has confirmed what it has."""

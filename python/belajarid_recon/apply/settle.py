@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from belajarid_recon.apply.body import Step, carries_group_marker, carries_step, is_administrator, stands_before
+from belajarid_recon.apply.body import (
+    Step,
+    carries_group_marker,
+    carries_step,
+    has_alias,
+    is_administrator,
+    stands_before,
+)
 from belajarid_recon.directory.interface import Account, Reply
 from belajarid_recon.directory.observed import carries_marker, shows_marker
 from belajarid_recon.state.journal import EventState
@@ -149,8 +156,7 @@ def judge_alias(step: Step, account: Account | None, *, wanted: bool) -> Judgeme
     refusal = _refuse_account(step, account)
     if refusal is not None:
         return refusal
-    held = {str(alias).lower() for alias in account.get("aliases") or ()}
-    if ((step.alias or "").lower() in held) is wanted:
+    if has_alias(account, step.alias or "") is wanted:
         return Judgement(Outcome(EventState.DONE, target_id=step.target_id), final=True)
     return Judgement(ABSENT, final=False)
 

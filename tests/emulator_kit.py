@@ -11,15 +11,19 @@ import urllib3
 from google.oauth2 import service_account
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
+from googleapiclient.http import HttpRequest
 
+from belajarid_recon.emulator.discovery import load_discovery
 from belajarid_recon.emulator.launch import EmulatorProcess
 from belajarid_recon.emulator.settings import EmulatorQuotas, EmulatorSettings
 from belajarid_recon.schemas import Jenjang
 
 SCOPES = [
     f"https://www.googleapis.com/auth/admin.directory.{name}"
-    for name in ("user", "orgunit", "domain.readonly", "customer.readonly")
-]
+    for name in (
+        "user", "user.security", "orgunit", "domain", "customer", "group", "group.member", "rolemanagement", "userschema"
+    )
+]  # fmt: skip
 UNLIMITED = EmulatorQuotas(
     calls_per_minute=10**9, creations_per_second_and_domain=10**9, orgunit_writes_per_second=10**9
 )
@@ -37,7 +41,24 @@ def official(emulator: EmulatorProcess, tenant: Jenjang, scopes: list[str] | Non
         str(emulator.credentials[tenant]), scopes=scopes or SCOPES, subject=subject or None
     )
     options = {"api_endpoint": emulator.url}
-    return build("admin", "directory_v1", credentials=credentials, client_options=options)
+    return build(
+        "admin", "directory_v1", credentials=credentials, client_options=options, requestBuilder=CheckedRequest
+    )
+
+
+class CheckedRequest(HttpRequest):
+    """The official client's request; each answer must be what the discovery document says this method answers."""
+
+    def execute(self, *arguments: Any, **more: Any) -> Any:
+        """Send it and check the answer."""
+        answer = super().execute(*arguments, **more)
+        schema = load_discovery().methods[self.methodId.removeprefix("directory.")].response
+        if schema is None:
+            assert answer == "", self.methodId
+        else:
+            fault = load_discovery().check_of(schema)(answer)
+            assert fault is None, f"{self.methodId}: {schema}{fault}"
+        return answer
 
 
 class Plain:

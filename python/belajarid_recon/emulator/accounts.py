@@ -7,7 +7,7 @@ A rule that fails raises ApiError with Google's message; no message repeats a va
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -56,10 +56,12 @@ _ROUNDS_MAX = 10_000
 
 DROPPED = load_discovery().read_only_fields("User") | {"id", "isGuestUser", "guestAccountInfo"}
 """Fields a caller may send and that change nothing."""
+REPEATED = load_discovery().list_fields()
+"""Fields of a User that are lists."""
 
 
-def checked_local_part(address: str) -> tuple[str, str]:
-    """The lower-case address and its domain, the local part having passed Google's rules."""
+def checked_local_part(address: str, refused: str = "Invalid Input: primary_user_email") -> tuple[str, str]:
+    """The lower-case address and its domain, the local part having passed Google's rules; `refused` is what a bad one is told."""
     folded = address.strip().lower()
     local, at, domain = folded.rpartition("@")
     acceptable = (
@@ -70,7 +72,7 @@ def checked_local_part(address: str) -> tuple[str, str]:
         and folded.isascii()
     )
     if not acceptable:
-        raise invalid("Invalid Input: primary_user_email")
+        raise invalid(refused)
     return folded, domain
 
 
@@ -95,7 +97,7 @@ def checked_password(body: dict[str, Any]) -> str | None:
     if function is None:
         if not 8 <= len(password) <= 100 or not password.isascii() or not password.isprintable():
             raise invalid("Invalid Password")
-        return "plain:" + blake2b(password.encode(), digest_size=16).hexdigest()
+        return plain_digest(password)
     pattern = _HASHES.get(function)
     if pattern is None:
         raise invalid("Invalid Input: hash_function")
@@ -105,13 +107,16 @@ def checked_password(body: dict[str, Any]) -> str | None:
     return f"{function}:{password}"
 
 
+def plain_digest(password: str) -> str:
+    """What is stored for a password that was given plain."""
+    return "plain:" + blake2b(password.encode(), digest_size=16).hexdigest()
+
+
 def check_fields(changes: Mapping[str, Any]) -> None:
     """Refuse fields that are too large or malformed; name, address, password and path have their own checks."""
     for field in changes.keys() & _SIZES_MAX.keys():
         if changes[field] is not None and len(orjson.dumps(changes[field])) > _SIZES_MAX[field]:
             raise invalid(f"Invalid Input: {_INPUT_NAMES.get(field, field)}")
-    if changes.get("customSchemas"):
-        raise invalid("Invalid Input: custom_schema")  # none can have been defined: schemas.insert is not emulated
     if changes.get("recoveryPhone") and not _E164.fullmatch(changes["recoveryPhone"]):
         raise invalid("Invalid recovery phone.")
     if changes.get("recoveryEmail") and not _ADDRESS.fullmatch(changes["recoveryEmail"]):
@@ -144,6 +149,8 @@ def merge(account: dict[str, Any], changes: Mapping[str, Any], now: str) -> None
     for field, value in changes.items():
         if field == "name":
             account["name"] = _merged_name(account["name"], value)
+        elif field == "customSchemas":
+            merge_custom(account, value)
         elif value is not None:
             account[field] = value
         elif field in _DEFAULTS:
@@ -159,6 +166,18 @@ def _merged_name(name: Mapping[str, Any], value: Mapping[str, Any] | None) -> di
     check_name(merged)
     merged["fullName"] = f"{merged['givenName']} {merged['familyName']}"
     return merged
+
+
+def merge_custom(account: dict[str, Any], value: Mapping[str, Any] | None) -> None:
+    """Custom fields: what is not sent stays, null deletes a field, a whole schema, or all (Google: manage-schemas)."""
+    merged: dict[str, Any] = {} if value is None else dict(account.get("customSchemas", {}))
+    for schema, fields in (value or {}).items():
+        kept = {} if fields is None else {**merged.get(schema, {}), **fields}
+        merged[schema] = {field: one for field, one in kept.items() if one is not None}
+    merged = {schema: fields for schema, fields in merged.items() if fields}
+    account.pop("customSchemas", None)
+    if merged:
+        account["customSchemas"] = merged
 
 
 def _stamp(account: dict[str, Any], field: str, stamps: Mapping[str, str]) -> None:
@@ -199,7 +218,16 @@ def marker_of(account: Mapping[str, Any]) -> str | None:
     return None
 
 
-def check_rename_room(aliases: list[str]) -> None:
-    """A rename turns the old address into an alias; refuse it when there are 30 already."""
+def set_aliases(account: dict[str, Any], aliases: Sequence[str]) -> None:
+    """Give an account exactly these aliases; addresses it loses leave `emails` too."""
+    lost = set(account.get("aliases", ())).difference(aliases)
+    account["emails"] = [entry for entry in account.get("emails", ()) if entry.get("address") not in lost]
+    account["aliases"] = list(aliases)
+    if not aliases:
+        del account["aliases"]
+
+
+def check_alias_room(aliases: Sequence[str]) -> None:
+    """Refuse one more alias when there are 30 already. A rename needs one too: the old address becomes an alias."""
     if len(aliases) >= ALIASES_MAX:
         raise ApiError(412, "limitExceeded", "User alias limit exceeded.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,18 +23,17 @@ class Call:
     body: dict[str, Any]
 
 
-@dataclass(frozen=True)
 class Territory:
-    """Whose customer ids and domains are whose, over all tenants."""
+    """Whose customer ids and domains are whose, over all tenants. Domains come and go; a tenant knows its own."""
 
-    customer_ids: frozenset[str]
-    domains: frozenset[str]
+    def __init__(self, tenants: Iterable[Tenant]) -> None:
+        self._tenants = tuple(tenants)
 
     def check_customer(self, tenant: Tenant, key: str) -> None:
         """Refuse a customer that is not the caller's: 403 for another tenant's, 400 for nobody's."""
         if key in ("my_customer", tenant.customer_id):
             return
-        if key in self.customer_ids:
+        if any(key == other.customer_id for other in self._tenants):
             raise forbidden()
         raise ApiError(400, "badRequest", "Bad Request")
 
@@ -42,6 +41,23 @@ class Territory:
         """Refuse a domain that is not the caller's: 403 for another tenant's, 404 for nobody's."""
         if domain in tenant.domains:
             return
-        if domain in self.domains:
+        if self.is_known(domain):
             raise forbidden()
         raise ApiError(404, "notFound", "Domain not found.")
+
+    def is_known(self, domain: str) -> bool:
+        """Whether some tenant has this domain, or an alias of that name."""
+        return any(domain in tenant.domains or domain in tenant.domain_aliases for tenant in self._tenants)
+
+    def resolved(self, tenant: Tenant, address: str) -> str:
+        """An address of the caller's as it is stored: in lower case, an alias domain replaced by its parent.
+
+        Raises ApiError as `check_domain`.
+        """
+        folded = address.lower()
+        local, _, domain = folded.rpartition("@")
+        parent = tenant.domain_aliases.get(domain)
+        if parent is not None:
+            return f"{local}@{parent}"
+        self.check_domain(tenant, domain)
+        return folded

@@ -1,7 +1,7 @@
 """What tests and demos see and change behind the API's back, under `/emulator/`. Not part of Google's surface; no token, no quota.
 
 GET stats | GET accounts?tenant= (JSON lines) | POST accounts (plant) | POST edits (change one) |
-POST, GET, DELETE faults | POST clock (jump ahead)
+POST, GET, DELETE faults | POST clock (jump ahead) | POST sign-in (try a password)
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class Control:
             ("POST", "faults"): self._add_fault,
             ("DELETE", "faults"): self._clear_faults,
             ("POST", "clock"): self._advance,
+            ("POST", "sign-in"): lambda raw: self._service.sign_in.attempt(_object(raw)),
         }
 
     def answer(self, verb: str, path: str, raw: bytes) -> Answer:

@@ -132,6 +132,11 @@ class Discovery:
         """Top-level fields of a schema that a caller cannot write."""
         return frozenset(field for field, rule in self._schemas[name]["properties"].items() if rule.get("readOnly"))
 
+    @staticmethod
+    def list_fields() -> frozenset[str]:
+        """The fields of a User that are lists and that a caller can write."""
+        return frozenset(_ANY_FIELDS)
+
     def check_of(self, name: str) -> Check:
         """The compiled check of a schema. Compiled once; schemas may name each other in a circle."""
         if name not in self._checks:

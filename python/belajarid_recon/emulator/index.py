@@ -43,7 +43,7 @@ class Listing:
 
 
 class Index:
-    """All live accounts by address, by external id, and by domain."""
+    """All live accounts by address, by external id, and by domain; groups by address, because the two share one name space."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -51,8 +51,12 @@ class Index:
         self._listings: dict[str, Listing] = {}
 
     def number(self, address: str) -> int | None:
-        """The account that has this address, as primary one or alias."""
+        """The account or group that has this address, as primary one or alias."""
         return self._numbers.get(address)
+
+    def has_domain(self, domain: str) -> bool:
+        """Whether an address of this domain is taken. Looks at all of them; for what is rare."""
+        return any(address.endswith(f"@{domain}") for address in self._numbers)
 
     def numbers(self, addresses: Iterable[str]) -> list[int]:
         """The accounts that have these addresses, all of which are taken."""
@@ -75,8 +79,12 @@ class Index:
         self.listing(address.rpartition("@")[2]).add(address)
 
     def add_alias(self, address: str, number: int) -> None:
-        """Give a free address to an account as an alias."""
+        """Give a free address to an account as an alias, or to a group: groups are in no list here."""
         self._numbers[address] = number
+
+    def release(self, address: str) -> None:
+        """Free an alias of an account, or an address of a group."""
+        del self._numbers[address]
 
     def demote(self, address: str) -> None:
         """Make a primary address an alias of its account: it leaves the list and stays taken."""

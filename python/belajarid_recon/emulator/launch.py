@@ -132,6 +132,12 @@ class EmulatorProcess:
         found: dict[str, Any] = self._control("POST", "edits", document)
         return found
 
+    def sign_in(self, address: str, password: str, new_password: str | None = None) -> dict[str, Any]:
+        """Try a password as the sign-in page would; returns its `verdict` (emulator.sign_in says which there are)."""
+        document = {"address": address, "password": password, "new_password": new_password}
+        found: dict[str, Any] = self._control("POST", "sign-in", document)
+        return found
+
     def fault(self, method: str, kind: str, **script: Any) -> None:  # noqa: ANN401 - see faults.Fault
         """Script a fault (emulator.faults says which there are)."""
         self._control("POST", "faults", {"method": method, "kind": kind, **script})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import orjson
+from xxhash import xxh3_64_hexdigest
 
 JSON_TYPE = b"application/json; charset=UTF-8"
 TEXT_TYPE = b"text/plain; charset=UTF-8"
@@ -54,6 +55,22 @@ class GrantError(Exception):
 def encode(document: Any, status: int = 200) -> Answer:  # noqa: ANN401 - whatever JSON can hold
     """An answer that carries `document` as JSON."""
     return Answer(status, orjson.dumps(document))
+
+
+def tagged(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with the etag that follows from the rest of it."""
+    rest = {name: value for name, value in document.items() if name != "etag"}
+    return rest | {"etag": f'"{xxh3_64_hexdigest(orjson.dumps(rest))}"'}
+
+
+def not_offered(what: str) -> ApiError:
+    """501: Google does it and the emulator does not; said, never guessed."""
+    return ApiError(501, "notImplemented", f"The emulator does not offer {what}.")
+
+
+def precondition(message: str) -> ApiError:
+    """412 conditionNotMet: the state of things forbids it."""
+    return ApiError(412, "conditionNotMet", message)
 
 
 def invalid(message: str) -> ApiError:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from secrets import token_bytes
 
 from belajarid_recon.components import Clock, ScaledClock
-from belajarid_recon.emulator.call import Call, Territory
-from belajarid_recon.emulator.customers import Customers
+from belajarid_recon.emulator.call import Call
+from belajarid_recon.emulator.directory import open_directory
 from belajarid_recon.emulator.discovery import Discovery, Method, load_discovery
 from belajarid_recon.emulator.faults import Faults
 from belajarid_recon.emulator.fields import filtered
 from belajarid_recon.emulator.instants import EmulatedTime
-from belajarid_recon.emulator.orgunits import Orgunits
-from belajarid_recon.emulator.pages import PageTokens
 from belajarid_recon.emulator.quotas import TenantQuotas
 from belajarid_recon.emulator.replies import Answer, ApiError, GrantError
 from belajarid_recon.emulator.settings import EmulatorSettings
@@ -24,7 +20,6 @@ from belajarid_recon.emulator.statistics import Statistics
 from belajarid_recon.emulator.storage import Storage
 from belajarid_recon.emulator.tenants import open_tenant
 from belajarid_recon.emulator.tokens import Access, Terms, Tokens
-from belajarid_recon.emulator.users import Users
 from belajarid_recon.errors import SettingsError
 
 DATABASE = "directory.sqlite"
@@ -62,33 +57,11 @@ class Service:
         self.storage.commit()
 
     def _open_methods(self) -> None:
-        tenants = self.tenants.values()
-        territory = Territory(
-            frozenset(tenant.customer_id for tenant in tenants),
-            frozenset(domain for tenant in tenants for domain in tenant.domains),
-        )
         jitter = self.settings.jitter_seconds * self.settings.scale
         self.quotas = {name: TenantQuotas(self.settings.quotas_of(name), self.time, jitter) for name in self.tenants}
-        self.orgunits = Orgunits(self.storage, territory, self.quotas)
-        for tenant in tenants:
-            self.orgunits.load(tenant)
-        pages = PageTokens(bytes.fromhex(self.storage.fact("page-key", token_bytes(32).hex())))
-        self.users = Users(self.storage, self.time, self.orgunits, pages)
-        self.users.open(tenants, territory, self.quotas)
-        customers = Customers(territory, self.time)
-        self._methods: Mapping[str, Callable[[Call], Answer]] = {
-            "users.insert": self.users.insert,
-            "users.get": self.users.get,
-            "users.list": self.users.list_users,
-            "users.update": self.users.update,
-            "users.delete": self.users.delete,
-            "users.aliases.list": self.users.aliases,
-            "orgunits.insert": self.orgunits.insert,
-            "orgunits.get": self.orgunits.get,
-            "orgunits.list": self.orgunits.list_units,
-            "customers.get": customers.get,
-            "domains.list": customers.domains,
-        }
+        directory = open_directory(self.storage, self.time, self.tenants, self.quotas)
+        self.orgunits, self.users, self.sign_in = directory.orgunits, directory.users, directory.sign_in
+        self._methods = directory.methods
 
     def close(self) -> None:
         """Keep the emulated time and everything written, and close."""
@@ -142,7 +115,8 @@ class Service:
         body = method.body(raw)
         call = Call(method, admitted.access.tenant, admitted.path, parameters, body)
         answer = self._methods[method.name](call)
-        self.statistics.applied(method.name, admitted.access.tenant.jenjang)
+        if method.verb != "GET":
+            self.statistics.applied(method.name, admitted.access.tenant.jenjang)
         if "fields" in parameters and answer.body:
             return answer._replace(body=filtered(answer.body, parameters["fields"], method, self.discovery))
         return answer

@@ -156,6 +156,12 @@ class Storage:
         )
         return [StoredUser(*row) for row in rows]
 
+    def password(self, number: int) -> str | None:
+        """What is stored for an account's password; None when it never had one."""
+        for (password,) in self._database.execute("SELECT password FROM user WHERE number = ?", (number,)):
+            return None if password is None else str(password)
+        return None
+
     def deleted_users(self, tenant: str, after: tuple[str, int], since: float) -> Iterator[StoredUser]:
         """A tenant's accounts deleted at `since` or later, by address and number, those behind `after` only."""
         rows = self._database.execute(
@@ -195,6 +201,10 @@ class Storage:
         """Store a unit: folded path, path, id, parent's id, description."""
         self._write("INSERT INTO orgunit VALUES (?, ?, ?, ?, ?, ?)", (tenant, *row))
 
+    def drop_orgunit(self, unit_id: str) -> None:
+        """Forget a unit."""
+        self._write("DELETE FROM orgunit WHERE id = ?", (unit_id,))
+
     # Access tokens
 
     def add_token(self, digest: bytes, tenant: str, scopes: str, expires_at: float) -> None:
@@ -210,3 +220,21 @@ class Storage:
     def forget_tokens(self, before: float) -> None:
         """Drop access tokens that expired before this emulated instant."""
         self._write("DELETE FROM token WHERE expires_at < ?", (before,))
+
+    # Tables that other modules keep
+
+    def open_tables(self, statements: str) -> None:
+        """Make tables that are not there yet."""
+        self._database.execute(statements)
+
+    def write(self, statement: str, values: tuple[Any, ...]) -> None:
+        """Carry out one statement that writes."""
+        self._write(statement, values)
+
+    def rows(self, statement: str, values: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+        """The rows a statement finds, as they are asked for. Nothing may be written meanwhile."""
+        return iter(self._database.execute(statement, values))
+
+    def all_rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """The rows a statement finds."""
+        return self._database.execute(statement, values).fetchall()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
@@ -17,9 +17,9 @@ RSA_BITS = 2_048
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Tenant:
-    """One Google Workspace customer as the emulator plays it."""
+    """One Google Workspace customer as the emulator plays it. Its domains are the one thing about it that changes."""
 
     jenjang: Jenjang
     customer_id: str
@@ -27,6 +27,8 @@ class Tenant:
     """The first is the primary one."""
     client_email: str
     public_key: rsa.RSAPublicKey
+    domain_aliases: dict[str, str] = field(default_factory=dict)
+    """Alias of a domain to the domain."""
 
 
 def customer_id(seed: int, jenjang: Jenjang) -> str:

@@ -1,9 +1,8 @@
-"""Accounts: insert, get, list, update, delete, and their aliases."""
+"""Accounts: insert, get, list, update, patch, delete, undelete, signOut. Aliases and rights have modules of their own."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from heapq import merge as merge_sorted
 from itertools import islice
@@ -14,12 +13,15 @@ from xxhash import xxh3_64_hexdigest
 
 from belajarid_recon.emulator import accounts
 from belajarid_recon.emulator.call import Call, Territory
+from belajarid_recon.emulator.custom_schemas import CustomSchemas
 from belajarid_recon.emulator.index import Index
 from belajarid_recon.emulator.instants import EmulatedTime
 from belajarid_recon.emulator.orgunits import Orgunits
 from belajarid_recon.emulator.pages import PageTokens
+from belajarid_recon.emulator.projection import projected
 from belajarid_recon.emulator.quotas import TenantQuotas
-from belajarid_recon.emulator.replies import Answer, ApiError, duplicate, encode, invalid, not_found
+from belajarid_recon.emulator.replies import Answer, ApiError, duplicate, invalid, not_found, not_offered, precondition
+from belajarid_recon.emulator.search import Search
 from belajarid_recon.emulator.storage import Storage, StoredUser
 from belajarid_recon.emulator.tenants import Tenant
 from belajarid_recon.schemas import Jenjang
@@ -27,7 +29,8 @@ from belajarid_recon.schemas import Jenjang
 DELETED_LIFE_SECONDS = 20 * 24 * 3_600
 """How long a deleted account can be listed (Google: manage-users, "undelete a user")."""
 _PAGE_DEFAULT = 100
-_SEARCH = re.compile(r"\s*(externalId|email)\s*[=:]\s*(?:'([^'*]+)'|\"([^\"*]+)\"|([^\s'\"*]+))\s*")
+_ROWS = 2_000
+"""Accounts read at once where many are looked through."""
 
 _ID_BASE = 10**20
 _ID_STEP = 48_271_630_927_415_926_543
@@ -56,15 +59,20 @@ class AccountIds:
 class Users:
     """The users of all tenants."""
 
-    def __init__(self, storage: Storage, time: EmulatedTime, orgunits: Orgunits, pages: PageTokens) -> None:
+    def __init__(
+        self, storage: Storage, time: EmulatedTime, orgunits: Orgunits, custom: CustomSchemas, pages: PageTokens
+    ) -> None:
         self._storage = storage
-        self._time = time
+        self.time = time
         self._orgunits = orgunits
+        self._custom = custom
         self._pages = pages
         self._ids = AccountIds(int(storage.fact("seed", "0")))
-        self._index = Index()
+        self.index = Index()
+        self.on_delete: Callable[[Tenant, StoredUser], None] = lambda _tenant, _user: None
+        """Called with an account that is about to be deleted, so that groups and roles let it go."""
         self._number = 0
-        self._territory = Territory(frozenset(), frozenset())
+        self._territory = Territory(())
         self._quotas: Mapping[Jenjang, TenantQuotas] = {}
         self._live: dict[Jenjang, int] = {}
 
@@ -80,16 +88,24 @@ class Users:
 
     def _enter(self, user: StoredUser, account: Mapping[str, Any]) -> None:
         """Make a live account findable."""
-        self._index.add_primary(user.email, user.number)
+        self.index.add_primary(user.email, user.number)
         for alias in account.get("aliases", ()):
-            self._index.add_alias(alias, user.number)
-        self._index.add_external_ids(user.tenant, user.number, accounts.external_values(account))
+            self.index.add_alias(alias, user.number)
+        self.index.add_external_ids(user.tenant, user.number, accounts.external_values(account))
         tenant = Jenjang(user.tenant)
         self._live[tenant] = self._live.get(tenant, 0) + 1
+        self._orgunits.enter(tenant, account["orgUnitPath"])
+
+    def _leave(self, tenant: Tenant, user: StoredUser, account: Mapping[str, Any]) -> None:
+        """Take a live account out of all that finds it; its addresses are free."""
+        self.index.free(user.email, account.get("aliases", ()))
+        self.index.drop_external_ids(user.tenant, user.number, accounts.external_values(account))
+        self._live[tenant.jenjang] -= 1
+        self._orgunits.leave(tenant.jenjang, account["orgUnitPath"])
 
     def taken(self, address: str) -> bool:
-        """Whether a live account has this address, as primary one or alias."""
-        return self._index.number(address) is not None
+        """Whether a live account or a group has this address, as primary one or alias."""
+        return self.index.number(address) is not None
 
     # Methods of the API
 
@@ -105,44 +121,71 @@ class Users:
         changes = self._checked(tenant, {name: value for name, value in body.items() if name not in accounts.DROPPED})
         if self.taken(address):
             raise duplicate()
-        quotas = self._quotas[tenant.jenjang]
-        if quotas.limits.accounts_max is not None and self._live[tenant.jenjang] >= quotas.limits.accounts_max:
-            raise ApiError(412, "limitExceeded", "Domain user limit reached.")
-        quotas.take_creation(domain)
+        self._check_room(tenant)
+        self._quotas[tenant.jenjang].take_creation(domain)
         return Answer(200, self.add(tenant, {**changes, "primaryEmail": address}, password).answer)
 
     def get(self, call: Call) -> Answer:
         """GET /users/{userKey}."""
         _refuse_public_view(call)
-        return Answer(200, self._find(call.tenant, call.path[0]).answer)
+        return Answer(200, projected(self.find(call.tenant, call.path[0]).answer, call.query))
 
     def update(self, call: Call) -> Answer:
         """PUT /users/{userKey}: what is absent stays, null clears, lists are replaced whole."""
-        stored = self._find(call.tenant, call.path[0])
+        stored = self.find(call.tenant, call.path[0])
         body = {field: value for field, value in call.body.items() if field not in accounts.DROPPED}
         return Answer(200, self._change(call.tenant, stored, body).answer)
 
+    def patch(self, call: Call) -> Answer:
+        """PATCH /users/{userKey}: as update, but a list cannot be cleared (reference: users.update)."""
+        for field in accounts.REPEATED:
+            if not call.body.get(field, True):
+                del call.body[field]
+        return self.update(call)
+
     def delete(self, call: Call) -> Answer:
         """DELETE /users/{userKey}. The account stays listed as deleted for 20 days; its addresses are free at once."""
-        stored = self._find(call.tenant, call.path[0])
+        stored = self.find(call.tenant, call.path[0])
+        self.on_delete(call.tenant, stored)
+        stored = self._storage.user(stored.number) or stored
         account = orjson.loads(stored.answer)
-        now = self._time.elapsed()
-        account["deletionTime"] = self._time.calendar(now)
+        now = self.time.elapsed()
+        account["deletionTime"] = self.time.calendar(now)
         self._storage.change_user(replace(stored, deleted_at=now, answer=accounts.rendered(account)), None)
-        self._index.free(stored.email, account.get("aliases", ()))
-        self._index.drop_external_ids(stored.tenant, stored.number, accounts.external_values(account))
-        self._live[call.tenant.jenjang] -= 1
+        self._leave(call.tenant, stored, account)
         return Answer(204, b"")
 
-    def aliases(self, call: Call) -> Answer:
-        """GET /users/{userKey}/aliases, not paged."""
-        account = orjson.loads(self._find(call.tenant, call.path[0]).answer)
-        own = {"kind": "admin#directory#alias", "id": account["id"], "primaryEmail": account["primaryEmail"]}
-        found = [{**own, "alias": alias} for alias in account.get("aliases", ())]
-        document: dict[str, Any] = {"kind": "admin#directory#aliases", "etag": account["etag"]}
-        if found:
-            document["aliases"] = found
-        return encode(document)
+    def undelete(self, call: Call) -> Answer:
+        """POST /users/{id}/undelete, for 20 days, by the immutable id only.
+
+        It comes back into the unit the body names, the root otherwise, with those of its aliases that are still free. Refused
+        when its address was given away (409) and when the customer is full (412), as Google's help on restoring users says.
+        """
+        number = self._ids.number(call.path[0])
+        stored = None if number is None else self._storage.user(number)
+        if stored is None or stored.tenant != call.tenant.jenjang:
+            raise not_found("Resource Not Found: userKey")
+        if stored.deleted_at is None or stored.deleted_at < self.time.elapsed() - DELETED_LIFE_SECONDS:
+            raise precondition("This account cannot be undeleted.")
+        path = self._orgunits.canonical_path(call.tenant, call.body.get("orgUnitPath") or "/")
+        self._territory.check_domain(call.tenant, stored.domain)
+        if self.taken(stored.email):
+            raise duplicate()
+        self._check_room(call.tenant)
+        account = orjson.loads(stored.answer)
+        del account["deletionTime"]
+        account["orgUnitPath"] = path
+        free = (alias for alias in account.get("aliases", ()) if not self.taken(alias))
+        accounts.set_aliases(account, [alias for alias in free if alias.rpartition("@")[2] in call.tenant.domains])
+        restored = replace(stored, deleted_at=None, answer=accounts.rendered(account))
+        self._storage.change_user(restored, None)
+        self._enter(restored, account)
+        return Answer(204, b"")
+
+    def sign_out(self, call: Call) -> Answer:
+        """POST /users/{userKey}/signOut. There are no sessions here, so nothing can be seen of it."""
+        self.find(call.tenant, call.path[0])
+        return Answer(204, b"")
 
     def list_users(self, call: Call) -> Answer:
         """GET /users, by primary address: a domain's or a customer's accounts, live or deleted, or a search among them."""
@@ -150,18 +193,21 @@ class Users:
         _refuse_public_view(call)
         domains = self._listed_domains(call.tenant, query)
         if query.get("orderBy", "email") != "email" or query.get("sortOrder", "ASCENDING") != "ASCENDING":
-            raise ApiError(501, "notImplemented", "The emulator lists by email, ascending, only.")
+            raise not_offered("another order than by email, ascending")
         tenant = call.tenant.jenjang
-        now = self._time.elapsed()
+        now = self.time.elapsed()
         after = self._pages.read(tenant, query, now)
         limit = int(query.get("maxResults", _PAGE_DEFAULT))
+        shows_deleted = query.get("showDeleted", "").lower() == "true"
         if "query" in query:
-            found = self._search(call.tenant, query["query"], domains, after[0])
-        elif query.get("showDeleted", "").lower() == "true":
+            if shows_deleted:
+                raise not_offered("a search among deleted accounts")
+            found = self._search(call.tenant, Search.parsed(query["query"]), domains, (after[0], limit + 1))
+        elif shows_deleted:
             found = self._deleted(call.tenant, domains, after, limit + 1)
         else:
             found = self._live_page(domains, after[0], limit + 1)
-        answers = [user.answer for user in found[:limit]]
+        answers = [projected(user.answer, query) for user in found[:limit]]
         token = ""
         if len(found) > limit:
             last = found[limit - 1]
@@ -174,7 +220,7 @@ class Users:
         """Store a new account. Its address must be free and its fields checked."""
         self._number += 1
         number = self._number
-        account = accounts.new_account(self._ids.of(number), tenant.customer_id, self._time.calendar())
+        account = accounts.new_account(self._ids.of(number), tenant.customer_id, self.time.calendar())
         accounts.merge(account, changes, account["creationTime"])
         address = account["primaryEmail"]
         marker = accounts.marker_of(account) if password is not None else None
@@ -185,9 +231,60 @@ class Users:
 
     def edit(self, tenant: Tenant, key: str, body: dict[str, Any]) -> StoredUser:
         """Change an account as somebody with every right would: read-only fields can be written too."""
-        return self._change(tenant, self._find(tenant, key), body)
+        return self._change(tenant, self.find(tenant, key), body)
+
+    def rewrite(self, stored: StoredUser, account: dict[str, Any], password: str | None = None) -> None:
+        """Store an account whose address, unit and external ids are what they were; a password of None stays."""
+        self._storage.change_user(replace(stored, answer=accounts.rendered(account)), password)
+
+    def rewrite_all(self, tenant: Tenant, needle: bytes, change: Callable[[dict[str, Any]], bool]) -> None:
+        """Change every live account whose stored bytes hold `needle` and for which `change` says that it did something.
+
+        Reads all of the tenant's accounts; for what is rare.
+        """
+        last = 0
+        while rows := self._storage.users_from(tenant.jenjang, last, _ROWS):
+            last = rows[-1].number
+            for user in rows:
+                if user.deleted_at is None and needle in user.answer:
+                    account = orjson.loads(user.answer)
+                    if change(account):
+                        self.rewrite(user, account)
+
+    def follow_unit(self, tenant: Tenant, old: str, new: str) -> None:
+        """Give the accounts of a unit that moved, and of the units below it, their new paths."""
+
+        def change(account: dict[str, Any]) -> bool:
+            path = account["orgUnitPath"]
+            if not (path + "/").startswith(old + "/"):
+                return False
+            account["orgUnitPath"] = new + path[len(old) :]
+            return True
+
+        self.rewrite_all(tenant, b'"orgUnitPath":' + orjson.dumps(old)[:-1], change)
+
+    def drop_custom(self, tenant: Tenant, schema: str, fields: frozenset[str] | None) -> None:
+        """Take some custom fields of a schema, or all, from every account."""
+
+        def change(account: dict[str, Any]) -> bool:
+            held = account.get("customSchemas", {}).get(schema)
+            if held is None:
+                return False
+            accounts.merge_custom(account, {schema: fields and dict.fromkeys(fields)})
+            return True
+
+        self.rewrite_all(tenant, b'"customSchemas":', change)
+
+    def of_numbers(self, numbers: Sequence[int]) -> list[StoredUser]:
+        """The accounts with these numbers, in their order; numbers of nobody are left out."""
+        return self._storage.users(numbers)
 
     # Steps of the methods
+
+    def _check_room(self, tenant: Tenant) -> None:
+        limit = self._quotas[tenant.jenjang].limits.accounts_max
+        if limit is not None and self._live[tenant.jenjang] >= limit:
+            raise ApiError(412, "limitExceeded", "Domain user limit reached.")
 
     def _change(self, tenant: Tenant, stored: StoredUser, body: dict[str, Any]) -> StoredUser:
         """Carry out an update whose fields may all be written."""
@@ -198,15 +295,18 @@ class Users:
             self._territory.check_domain(tenant, domain)
         changes = self._checked(tenant, body)
         account = orjson.loads(stored.answer)
-        external_before = accounts.external_values(account)
-        accounts.merge(account, changes, self._time.calendar())
+        external_before, path_before = accounts.external_values(account), account["orgUnitPath"]
+        accounts.merge(account, changes, self.time.calendar())
         if address != stored.email:
             self._rename(account, stored, address)
         changed = replace(stored, email=address, answer=accounts.rendered(account))
         self._storage.change_user(changed, password)
         if "externalIds" in changes:
-            self._index.drop_external_ids(stored.tenant, stored.number, external_before)
-            self._index.add_external_ids(stored.tenant, stored.number, accounts.external_values(account))
+            self.index.drop_external_ids(stored.tenant, stored.number, external_before)
+            self.index.add_external_ids(stored.tenant, stored.number, accounts.external_values(account))
+        if account["orgUnitPath"] != path_before:
+            self._orgunits.leave(tenant.jenjang, path_before)
+            self._orgunits.enter(tenant.jenjang, account["orgUnitPath"])
         return changed
 
     def _checked(self, tenant: Tenant, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,6 +315,8 @@ class Users:
         accounts.check_fields(changes)
         if "orgUnitPath" in changes:
             changes["orgUnitPath"] = self._orgunits.canonical_path(tenant, changes["orgUnitPath"] or "")
+        if changes.get("customSchemas"):
+            self._custom.check(tenant, changes["customSchemas"])
         changes.pop("primaryEmail", None)
         return changes
 
@@ -223,20 +325,15 @@ class Users:
         if self.taken(address):
             raise duplicate()
         aliases = account.setdefault("aliases", [])
-        accounts.check_rename_room(aliases)
+        accounts.check_alias_room(aliases)
         aliases.append(stored.email)
         account["primaryEmail"] = address
-        self._index.demote(stored.email)
-        self._index.add_primary(address, stored.number)
+        self.index.demote(stored.email)
+        self.index.add_primary(address, stored.number)
 
-    def _find(self, tenant: Tenant, key: str) -> StoredUser:
+    def find(self, tenant: Tenant, key: str) -> StoredUser:
         """The live account with this id or address. Raises ApiError 403 or 404."""
-        if "@" in key:
-            address = key.lower()
-            self._territory.check_domain(tenant, address.rpartition("@")[2])
-            number = self._index.number(address)
-        else:
-            number = self._ids.number(key)
+        number = self.index.number(self._territory.resolved(tenant, key)) if "@" in key else self._ids.number(key)
         stored = None if number is None else self._storage.user(number)
         if stored is None or stored.deleted_at is not None or stored.tenant != tenant.jenjang:
             raise not_found("Resource Not Found: userKey")
@@ -254,36 +351,44 @@ class Users:
         return (domain,)
 
     def _live_page(self, domains: tuple[str, ...], after: str, limit: int) -> list[StoredUser]:
-        pages = [self._index.listing(domain).after(after, limit) for domain in domains]
+        pages = [self.index.listing(domain).after(after, limit) for domain in domains]
         addresses = pages[0] if len(pages) == 1 else islice(merge_sorted(*pages), limit)
-        return self._storage.users(self._index.numbers(addresses))
+        return self._storage.users(self.index.numbers(addresses))
 
     def _deleted(
         self, tenant: Tenant, domains: tuple[str, ...], after: tuple[str, int], limit: int
     ) -> list[StoredUser]:
-        since = self._time.elapsed() - DELETED_LIFE_SECONDS
+        since = self.time.elapsed() - DELETED_LIFE_SECONDS
         found = self._storage.deleted_users(tenant.jenjang, after, since)
         return list(islice((user for user in found if user.domain in domains), limit))
 
-    def _search(self, tenant: Tenant, text: str, domains: tuple[str, ...], after: str) -> list[StoredUser]:
-        """What `query=` finds. Two forms are known; any other is refused, never answered with too much."""
-        match = _SEARCH.fullmatch(text)
-        if match is None:
-            raise invalid("Invalid Input: query")
-        value = match[2] or match[3] or match[4]
-        if match[1] == "email":
-            number = self._index.number(value.lower())
-            numbers: tuple[int, ...] = () if number is None else (number,)
+    def _search(
+        self, tenant: Tenant, search: Search, domains: tuple[str, ...], place: tuple[str, int]
+    ) -> list[StoredUser]:
+        """What `query=` finds behind an address, at most so many."""
+        after, limit = place
+        if search.address is not None:
+            number = self.index.number(search.address)
+            candidates = [] if number is None else self._storage.users([number])
+        elif search.external_id is not None:
+            found = self._storage.users(self.index.with_external_id(tenant.jenjang, search.external_id))
+            candidates = sorted(found, key=lambda user: user.email)
         else:
-            numbers = self._index.with_external_id(tenant.jenjang, value)
-        found = [user for user in self._storage.users(numbers) if user.domain in domains and user.email > after]
-        return sorted(found, key=lambda user: user.email)
+            return list(islice((user for user in self._walk(domains, after) if search.finds(user.answer)), limit))
+        near = (user for user in candidates if user.domain in domains and user.email > after)
+        return list(islice((user for user in near if search.finds(user.answer)), limit))
+
+    def _walk(self, domains: tuple[str, ...], after: str) -> Iterator[StoredUser]:
+        """All live accounts of some domains by address, behind one."""
+        while page := self._live_page(domains, after, _ROWS):
+            yield from page
+            after = page[-1].email
 
 
 def _refuse_public_view(call: Call) -> None:
     """Refuse what would be answered with more than was asked for."""
     if call.query.get("viewType", "admin_view") != "admin_view":
-        raise ApiError(501, "notImplemented", "The emulator shows the administrator's view only.")
+        raise not_offered("another view than the administrator's")
 
 
 def _page(answers: list[bytes], token: str) -> bytes:

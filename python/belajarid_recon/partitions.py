@@ -126,8 +126,6 @@ def write_records(loop: PartLoop, register: Register) -> RecordFacts:
     """
     extract, marker_key, period = register.extract, register.marker_key, Period.of(register.day)
     reference = make_reference(read_broadcast(extract, period.semester_id))
-    if register.group_kinds:
-        schools_of(reference.schools).write_parquet(loop.folder / SCHOOLS_FILE)
     shuffled = loop.folder / "shuffled"
     loop.watch("shuffle", 0, 1)
     try:
@@ -143,6 +141,8 @@ def write_records(loop: PartLoop, register: Register) -> RecordFacts:
         shutil.rmtree(shuffled, ignore_errors=True)
         for path in loop.files("evidence"):
             path.unlink(missing_ok=True)
+    if register.group_kinds:
+        schools_of(reference.schools).write_parquet(loop.folder / SCHOOLS_FILE)
     told = pl.concat([part.verdicts for part in made] + _hold(loop, doubts))
     quarantine = pl.concat([reference.quarantine, cut.quarantine, *(part.quarantine for part in made)])
     return RecordFacts(

@@ -127,7 +127,9 @@ def after_four_weeks(made: Town) -> Town:
     # Three groups and seven memberships wait for the next plan, and the run has done its part all the same.
     assert (verified.joining, verified.remaining) == (10, 0)
     plan, verified = made.run()
-    assert group_steps(plan)[:3] == [("create-group", group) for group in ("admin-026100", "guru-20100001", "guru-20100002")]
+    assert group_steps(plan)[:3] == [
+        ("create-group", group) for group in ("admin-026100", "guru-20100001", "guru-20100002")
+    ]
     assert plan.facts.counts["sd"]["add-member"] == 7
     assert plan.steps.height == 10
     assert (verified.joining, verified.remaining) == (0, 0)
@@ -148,9 +150,9 @@ def after_four_weeks(made: Town) -> Town:
 
 
 def assert_one_plan(made: Town) -> None:
-    """P of 1, 4 and 128, and rows in another order, give one digest."""
+    """P of 1, 4 and 16, and rows in another order, give one digest."""
     digests = set()
-    for parts in (1, 4, 128):
+    for parts in (1, 4, 16):
         cut = made.settings.model_copy(update={"run": Run(parts=parts)})
         digests.add(made.plan(cut).plan.digest)
         for rows in made.register.tables.values():

@@ -193,7 +193,8 @@ def group_steps(held: pl.DataFrame) -> pl.DataFrame:
     needed = held.filter(pl.col("group_id").is_null() & pl.col("held_by").is_null())
     made = needed.select("tenant", "marker", "address", "group_name", "kode_kabkota").unique()
     action, reason = pl.lit(Action.CREATE_GROUP.value), pl.lit(_GROUP_NEEDED)
-    return pl.concat([conform(made.with_columns(action=action, reason=reason), STEP), conform(held, STEP)])
+    made = made.with_columns(action=action, reason=reason)
+    return pl.concat([conform(made, STEP), conform(held.drop("group_name"), STEP)])
 
 
 def _reason_tally(rows: pl.DataFrame, reason: GroupNoStep) -> pl.DataFrame:

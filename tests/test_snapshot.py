@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from belajarid_recon.components import ScaledClock, SystemRandomness
+from belajarid_recon.directory.chains import CHAIN_STARTS_MAX
 from belajarid_recon.directory.connect import connect
 from belajarid_recon.directory.interface import Account, Page, Reply, StaleTokenError
 from belajarid_recon.directory.observed import (
@@ -30,7 +31,6 @@ from belajarid_recon.directory.observed import (
     shows_marker,
 )
 from belajarid_recon.directory.snapshot import (
-    CHAIN_STARTS_MAX,
     SnapshotFacts,
     SnapshotRequest,
     address_files,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import TypeVar
@@ -17,11 +17,13 @@ from typing import TypeVar
 import polars as pl
 
 from belajarid_recon.desired.accounts import DesiredRules, desired_accounts, hold_doubted
+from belajarid_recon.desired.groups import memberships, schools_of
 from belajarid_recon.desired.reasons import ReasonCode
 from belajarid_recon.desired.verdicts import VERDICTS, best_verdicts, person_verdicts, verdicts
-from belajarid_recon.directory.snapshot import read_part
+from belajarid_recon.directory.snapshot import read_members_of, read_part
 from belajarid_recon.engines import ALONE, Engine
 from belajarid_recon.errors import PlanError
+from belajarid_recon.plan.groups import KNOWN_GROUP, PartMembers, compare_members
 from belajarid_recon.reconcile import TALLY, PartChanges, Remembered, reconcile_part
 from belajarid_recon.records import (
     Doubts,
@@ -35,7 +37,7 @@ from belajarid_recon.records import (
     write_evidence,
 )
 from belajarid_recon.regulations import Regulation
-from belajarid_recon.schemas import QUARANTINE, NoStep, Standing, conform
+from belajarid_recon.schemas import QUARANTINE, GroupKind, NoStep, Standing, conform
 from belajarid_recon.secrets import Secret
 from belajarid_recon.sources.extract import Extract
 from belajarid_recon.sources.parts import ShuffledExtract, TableCounts, read_broadcast, shuffle_extract
@@ -103,22 +105,34 @@ class RecordFacts:
     """Code to name."""
 
 
-def write_records(
-    loop: PartLoop, extract: Extract, day: date, regulation: Regulation, marker_key: Secret
-) -> RecordFacts:
+@dataclass(frozen=True)
+class Register:
+    """A checked extract and the rules it is read by."""
+
+    extract: Extract
+    day: date
+    regulation: Regulation
+    marker_key: Secret
+    group_kinds: tuple[GroupKind, ...] = ()
+    """Kinds of groups that the settings ask for."""
+
+
+def write_records(loop: PartLoop, register: Register) -> RecordFacts:
     """Make people, duties and desired accounts of every part; write the desired accounts, and who is under doubt, into the loop's folder.
+
+    Where the settings ask for groups, the schools and who belongs to which group are written too.
 
     While it works, the folder holds personal numbers: it is the one place of a run that does. Raises InputError for a file damaged inside.
     """
-    period = Period.of(day)
+    extract, marker_key, period = register.extract, register.marker_key, Period.of(register.day)
     reference = make_reference(read_broadcast(extract, period.semester_id))
     shuffled = loop.folder / "shuffled"
     loop.watch("shuffle", 0, 1)
     try:
         cut = shuffle_extract(extract, parts=loop.parts, marker_key=marker_key, folder=shuffled, threads=loop.threads)
         loop.watch("shuffle", 1, 1)
-        rules = DesiredRules(regulation, reference, pl.DataFrame(schema={"person_id": pl.Binary}))
-        work = DesiredWork(cut, rules, period, evidence_seed(marker_key), loop.folder)
+        rules = DesiredRules(register.regulation, reference, pl.DataFrame(schema={"person_id": pl.Binary}))
+        work = DesiredWork(cut, rules, period, evidence_seed(marker_key), loop.folder, register.group_kinds)
         made = loop.each("records", work)
         counts = add_counts([reference.counts, cut.counts, *(part.counts for part in made)])
         check_counts(counts, extract.rows)
@@ -127,6 +141,8 @@ def write_records(
         shutil.rmtree(shuffled, ignore_errors=True)
         for path in loop.files("evidence"):
             path.unlink(missing_ok=True)
+    if register.group_kinds:
+        schools_of(reference.schools).write_parquet(loop.folder / SCHOOLS_FILE)
     told = pl.concat([part.verdicts for part in made] + _hold(loop, doubts))
     quarantine = pl.concat([reference.quarantine, cut.quarantine, *(part.quarantine for part in made)])
     return RecordFacts(
@@ -161,6 +177,7 @@ class DesiredWork:
     period: Period
     evidence_seed: int
     folder: Path
+    group_kinds: tuple[GroupKind, ...] = ()
 
     def __call__(self, part: int) -> PartRecords:
         """Make one part."""
@@ -172,6 +189,10 @@ class DesiredWork:
         desired = desired_accounts(records.people, records.duties, self.rules)
         # Read once or twice, soon: packing it would cost more than it saves.
         desired.write_parquet(part_file(self.folder, part, "desired"), compression="uncompressed", statistics=False)
+        if self.group_kinds:
+            of_groups = memberships(records.duties, desired, self.rules.regulation, self.group_kinds)
+            of_groups.belongs.write_parquet(part_file(self.folder, part, "memberships"))
+            of_groups.unclear.write_parquet(part_file(self.folder, part, "unclear"))
         told = verdicts(person_verdicts(records.people, records.duties, desired), records.counts)
         return PartRecords(records.counts, records.quarantine, told)
 
@@ -186,6 +207,8 @@ def _hold(loop: PartLoop, doubts: Doubts) -> list[pl.DataFrame]:
     return [part.verdicts for part in found]
 
 
+SCHOOLS_FILE = "schools.parquet"
+"""schemas.SCHOOL of the register, where the settings ask for groups."""
 DOUBTED_FILE = "doubted.parquet"
 """Account keys of people under doubt, of all parts: their desired accounts count as ineligible."""
 
@@ -237,6 +260,8 @@ class ReconcileRules:
     """Tenant to the unit paths that exist. People of a jenjang that is no tenant here get no step."""
     remembered: Remembered
     seed: int
+    groups: pl.DataFrame = field(default_factory=KNOWN_GROUP.to_frame)
+    """plan.groups.KNOWN_GROUP of all tenants; none where the settings ask for none."""
 
 
 def reconcile_parts(loop: PartLoop, snapshot: Path, rules: ReconcileRules) -> list[PartChanges]:
@@ -271,14 +296,33 @@ class CompareWork:
         """Compare one part."""
         desired = hold_doubted(pl.read_parquet(part_file(self.folder, part, "desired")), self.doubted)
         served = desired.filter(pl.col("jenjang").is_in(list(self.rules.orgunits)))
+        observed = read_part(self.snapshot, part)
         made = reconcile_part(
             _as_spelt(served, self.spelling),
-            read_part(self.snapshot, part),
+            observed,
             remembered=self.rules.remembered,
             seed=self.rules.seed,
             threads=self.threads,
         )
-        return replace(made, tallies=pl.concat([made.tallies, _not_served(desired, self.rules.orgunits)]))
+        made = replace(made, tallies=pl.concat([made.tallies, _not_served(desired, self.rules.orgunits)]))
+        return made if self.rules.groups.is_empty() else self._with_members(made, part, served, observed)
+
+    def _with_members(self, made: PartChanges, part: int, desired: pl.DataFrame, observed: pl.DataFrame) -> PartChanges:
+        """What the part hands up, and who joins and leaves groups. Raises PlanError for records without memberships."""
+        try:
+            belongs, unclear = (
+                pl.read_parquet(part_file(self.folder, part, table)) for table in ("memberships", "unclear")
+            )
+        except OSError as error:
+            raise PlanError(f"the run's records are gone or damaged: {self.folder}", hint="plan again") from error
+        members = read_members_of(self.snapshot, part)
+        changes = compare_members(PartMembers(belongs, unclear, desired, observed, members), self.rules.groups)
+        return replace(
+            made,
+            members=changes.proposals,
+            tallies=pl.concat([made.tallies, changes.tallies]),
+            bases=pl.concat([made.bases, changes.bases]),
+        )
 
 
 def _as_spelt(desired: pl.DataFrame, spelling: pl.DataFrame) -> pl.DataFrame:

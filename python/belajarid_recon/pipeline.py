@@ -19,6 +19,7 @@ from belajarid_recon.apply.result import ApplyResult, Progress
 from belajarid_recon.apply.run import ApplyComponents, apply_plan
 from belajarid_recon.apply.run import abandon_run as give_up
 from belajarid_recon.components import Clock, Randomness, ScaledClock, SystemRandomness
+from belajarid_recon.desired.groups import possible_groups
 from belajarid_recon.directory.connect import connect
 from belajarid_recon.directory.google import GoogleDirectory
 from belajarid_recon.directory.snapshot import (
@@ -29,22 +30,34 @@ from belajarid_recon.directory.snapshot import (
     orgunits,
     read_deleted,
     read_facts,
+    read_groups_of,
+    read_strangers,
     take_snapshots,
 )
 from belajarid_recon.engines import open_engine
 from belajarid_recon.errors import InputError, PlanError, SettingsError
-from belajarid_recon.partitions import PartLoop, ReconcileRules, Watch, quiet, reconcile_parts, write_records
+from belajarid_recon.partitions import (
+    SCHOOLS_FILE,
+    PartLoop,
+    ReconcileRules,
+    Register,
+    Watch,
+    quiet,
+    reconcile_parts,
+    write_records,
+)
 from belajarid_recon.plan.build import PlanContext, build_plan
 from belajarid_recon.plan.definition import Plan, frame_digest
 from belajarid_recon.plan.file import FACTS_FILE as FACTS_OF_PLAN
 from belajarid_recon.plan.file import read_plan, write_plan
+from belajarid_recon.plan.groups import known_groups, stranger_tallies
 from belajarid_recon.plan.remembered import remember, restorable
 from belajarid_recon.reconcile import PartChanges
-from belajarid_recon.regulations import Regulation, load_regulations
-from belajarid_recon.schemas import Jenjang, NoStep
+from belajarid_recon.regulations import load_regulations
+from belajarid_recon.schemas import GROUP, OBSERVED_GROUP, Action, Jenjang, NoStep
 from belajarid_recon.secrets import Secret, load_key
 from belajarid_recon.settings import EndpointClass, Settings
-from belajarid_recon.sources.extract import Extract, open_extract
+from belajarid_recon.sources.extract import open_extract
 from belajarid_recon.state.atomic import write_atomically
 from belajarid_recon.state.folders import RunFolder, RunStatus, latest_run, list_runs, new_run, open_run, unfinished_run
 from belajarid_recon.state.keyprints import check_keys
@@ -135,6 +148,8 @@ class Verification:
     """Steps of the run's plan that still wait for a person."""
     doubtful: dict[str, int]
     """Reason code to number of people whose accounts only a person can put in order."""
+    joining: int = 0
+    """Steps of the next plan for accounts that this run made: they join their groups then."""
 
     @property
     def remaining(self) -> int:
@@ -144,16 +159,6 @@ class Verification:
 
 DOUBTFUL = (NoStep.MARKER_ON_TWO_ACCOUNTS, NoStep.ADDRESS_OURS_WITHOUT_MARKER, NoStep.NO_USER_ID_FREE)
 """Reasons that only a person can mend."""
-
-
-@dataclass(frozen=True)
-class Register:
-    """A checked extract and the rules it is read by."""
-
-    extract: Extract
-    day: date
-    regulation: Regulation
-    marker_key: Secret
 
 
 def make_plan(settings: Settings, request: PlanRequest, *, watch: Watch = quiet) -> PlannedRun:
@@ -168,10 +173,8 @@ def make_plan(settings: Settings, request: PlanRequest, *, watch: Watch = quiet)
         directories = connect(settings, components.clock, components.randomness)
         _check_customers(settings, directories)
 
-        def take(folder: Path) -> None:
-            _snapshot(settings, components, directories, folder, watch)
-
-        return _planned(settings, components, register, take, watch)
+        reader = _Reader(settings, components, directories, watch)
+        return _planned(settings, components, register, lambda run: reader.take(run, run.snapshot), watch)
 
 
 def plan_from_snapshot(settings: Settings, request: PlanRequest, snapshot: Path, *, watch: Watch = quiet) -> PlannedRun:
@@ -185,7 +188,7 @@ def plan_from_snapshot(settings: Settings, request: PlanRequest, snapshot: Path,
         register = opened_register(settings, request)
         sealed = read_facts(snapshot)
         _check_sealed(settings, sealed)
-        return _planned(settings, components, register, lambda folder: adopt_snapshot(snapshot, folder), watch)
+        return _planned(settings, components, register, lambda run: adopt_snapshot(snapshot, run.snapshot), watch)
 
 
 def _check_sealed(settings: Settings, sealed: SnapshotFacts) -> None:
@@ -210,28 +213,30 @@ def opened_register(settings: Settings, request: PlanRequest) -> Register:
     _refuse_earlier(settings.state, request.date)
     regulation = load_regulations(settings.regulations, request.date, request.regulation)
     keys = Keys.of(settings)
-    return Register(open_extract(request.extract, threads=settings.run.threads), request.date, regulation, keys.marker)
+    kinds = tuple(sorted({rule.kind for rule in settings.groups}))
+    extract = open_extract(request.extract, threads=settings.run.threads)
+    return Register(extract, request.date, regulation, keys.marker, kinds)
 
 
 def desired_parts(settings: Settings, register: Register, folder: Path) -> Iterator[pl.DataFrame]:
     """Desired accounts (schemas.DESIRED) of every part, by way of records in `folder`: what a plan compares, for tools."""
     with open_engine(settings.run) as engine:
         loop = PartLoop(folder, settings.run.parts, settings.run.threads, engine=engine)
-        write_records(loop, register.extract, register.day, register.regulation, register.marker_key)
+        write_records(loop, register)
     for path in loop.files("desired"):
         yield pl.read_parquet(path)
 
 
 def _planned(
-    settings: Settings, components: Components, register: Register, snapshot: Callable[[Path], None], watch: Watch
+    settings: Settings, components: Components, register: Register, snapshot: Callable[[RunFolder], None], watch: Watch
 ) -> PlannedRun:
-    """A new run: records, then the snapshot that `snapshot` puts into a folder, then the plan."""
+    """A new run: records, then the snapshot that `snapshot` puts into its folder, then the plan."""
     run = new_run(settings.state, components.clock, components.randomness)
     try:
         with open_engine(settings.run) as engine:
             loop = PartLoop(run.records, settings.run.parts, settings.run.threads, watch, engine)
             counts = _write_records(loop, run, register)
-            snapshot(run.snapshot)
+            snapshot(run)
             plan = _plan(settings, run, run.snapshot, loop)
         write_plan(run.plan, plan)
     except BaseException:
@@ -243,7 +248,7 @@ def _planned(
 
 def _write_records(loop: PartLoop, run: RunFolder, register: Register) -> dict[str, dict[str, int]]:
     """Write records, quarantine and what a plan needs to know of them; returns the row counts."""
-    records = write_records(loop, register.extract, register.day, register.regulation, register.marker_key)
+    records = write_records(loop, register)
     records.quarantine.write_parquet(run.quarantine)
     made_from = {
         "date": register.day.isoformat(),
@@ -254,6 +259,7 @@ def _write_records(loop: PartLoop, run: RunFolder, register: Register) -> dict[s
         "people": records.people,
         "findings": records.findings,
         "kabkota_names": records.kabkota_names,
+        "group_kinds": register.group_kinds,
         "extract": {"files": register.extract.digests, "rows": register.extract.rows},
     }
     write_atomically(run.records / FACTS_FILE, orjson.dumps(made_from, option=orjson.OPT_INDENT_2))
@@ -313,7 +319,7 @@ def verify_run(settings: Settings, run_id: str | None = None, *, watch: Watch = 
         shutil.rmtree(folder, ignore_errors=True)
         directories = connect(settings, components.clock, components.randomness)
         try:
-            _snapshot(settings, components, directories, folder, watch)
+            _Reader(settings, components, directories, watch).take(run, folder)
             with open_engine(settings.run) as engine:
                 loop = PartLoop(run.records, _made_from(run)["parts"], settings.run.threads, watch, engine)
                 again = _plan(settings, run, folder, loop)
@@ -396,31 +402,44 @@ def _check_customers(settings: Settings, directories: Mapping[Jenjang, GoogleDir
             )
 
 
-def _snapshot(
-    settings: Settings,
-    components: Components,
-    directories: Mapping[Jenjang, GoogleDirectory],
-    folder: Path,
-    watch: Watch,
-) -> None:
-    """Read every tenant and seal what was read."""
-    seen = Counter[str]()
-    guard = threading.Lock()
+@dataclass(frozen=True)
+class _Reader:
+    """Reads all tenants."""
 
-    def report(tenant: str, accounts: int) -> None:
-        with guard:
-            seen[tenant] += accounts
-            watch("accounts read", seen.total(), 0)
+    settings: Settings
+    components: Components
+    directories: Mapping[Jenjang, GoogleDirectory]
+    watch: Watch
 
-    request = SnapshotRequest(
-        folder=folder,
-        customer_ids={tenant: account.customer_id for tenant, account in settings.tenants.items()},
-        parts=settings.run.parts,
-        threads=settings.run.threads,
-        clock=components.clock,
-        report=report,
-    )
-    take_snapshots(directories, request)
+    def take(self, run: RunFolder, folder: Path) -> None:
+        """Read every tenant, and the members of the groups that the run's records name, and seal what was read into `folder`."""
+        asked = _asked_groups(self.settings, run)
+        request = SnapshotRequest(
+            folder=folder,
+            customer_ids={tenant: account.customer_id for tenant, account in self.settings.tenants.items()},
+            parts=self.settings.run.parts,
+            threads=self.settings.run.threads,
+            clock=self.components.clock,
+            group_markers={
+                Jenjang(tenant): frozenset(asked.filter(pl.col("tenant") == tenant)["marker"])
+                for tenant in asked["tenant"].unique()
+            },
+            report=self._report("accounts read"),
+            report_groups=self._report("groups read"),
+        )
+        take_snapshots(self.directories, request)
+
+    def _report(self, label: str) -> Callable[[str, int], None]:
+        """Tells the watch what was read of all tenants together."""
+        seen = Counter[str]()
+        guard = threading.Lock()
+
+        def report(tenant: str, number: int) -> None:
+            with guard:
+                seen[tenant] += number
+                self.watch(label, seen.total(), 0)
+
+        return report
 
 
 def _plan(settings: Settings, run: RunFolder, snapshot: Path, loop: PartLoop) -> Plan:
@@ -439,7 +458,8 @@ def _plan(settings: Settings, run: RunFolder, snapshot: Path, loop: PartLoop) ->
     remembered = remember(settings, date.fromisoformat(made_from["date"]), addresses, sealed.tenants)
     units = {tenant.value: orgunits(snapshot, tenant.value) for tenant in settings.tenants}
     seed = int.from_bytes(SystemRandomness().bytes(8), "little")
-    changes = reconcile_parts(loop, snapshot, ReconcileRules(units, remembered, seed))
+    groups, group_tallies = _observed_groups(_asked_groups(settings, run), snapshot, sealed)
+    changes = reconcile_parts(loop, snapshot, ReconcileRules(units, remembered, seed, groups))
     loop.watch("plan", 0, 1)
     _refuse_strangers(changes)
     _refuse_foreign_domains(changes, sealed)
@@ -457,6 +477,7 @@ def _plan(settings: Settings, run: RunFolder, snapshot: Path, loop: PartLoop) ->
         naming_key=keys.naming,
         threads=settings.run.threads,
         people=made_from["people"],
+        group_tallies=group_tallies,
     )
     inputs = {
         "extract": made_from["extract"],
@@ -467,9 +488,52 @@ def _plan(settings: Settings, run: RunFolder, snapshot: Path, loop: PartLoop) ->
         "notices": frame_digest(remembered.notices),
         "aliases": frame_digest(remembered.aliases),
         "guards": settings.guards.model_dump(),
+        "groups": [rule.model_dump(mode="json") for rule in settings.groups],
         "key_prints": prints,
     }
     return build_plan(changes, context, inputs)
+
+
+def _asked_groups(settings: Settings, run: RunFolder) -> pl.DataFrame:
+    """The groups (schemas.GROUP) that the settings may ask for, by the schools in the run's records.
+
+    Raises PlanError when the records were made with settings that ask for fewer kinds.
+    """
+    if not settings.groups:
+        return GROUP.to_frame()
+    made_from = _made_from(run)
+    lacking = sorted({rule.kind.value for rule in settings.groups} - set(made_from.get("group_kinds", ())))
+    if lacking:
+        raise PlanError(
+            f"the run's records say nothing of groups that the settings ask for: {', '.join(lacking)}",
+            hint="plan again; the settings were changed after the run was made",
+        )
+    rules = {
+        tenant.value: [rule for rule in settings.groups if tenant in settings.jenjang_of(rule)]
+        for tenant in settings.tenants
+    }
+    schools = pl.read_parquet(run.records / SCHOOLS_FILE)
+    return possible_groups(rules, schools, made_from["kabkota_names"], Keys.of(settings).marker)
+
+
+def _observed_groups(asked: pl.DataFrame, snapshot: Path, sealed: SnapshotFacts) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The groups asked for (schemas.GROUP) as the snapshot knows them, and what it holds beside them (plan.groups).
+
+    Raises PlanError for a snapshot without groups of a tenant, or a tenant without a domain its groups need.
+    """
+    wanted = asked.select("tenant", domain=pl.col("address").str.split("@").list.last()).unique()
+    _refuse_domains_not_there(wanted, sealed, "groups")
+    observed = [OBSERVED_GROUP.to_frame()]
+    for tenant in wanted["tenant"].unique().sort():
+        groups = read_groups_of(snapshot, tenant)
+        if groups is None:
+            raise PlanError(
+                f"the snapshot holds no groups, and the settings ask for some: tenant {tenant}",
+                hint="take it again with these settings",
+            )
+        observed.append(groups)
+    groups, tallies = known_groups(asked, pl.concat(observed))
+    return groups, pl.concat([tallies, stranger_tallies(read_strangers(snapshot), groups)])
 
 
 STRANGERS_MIN = 20
@@ -494,10 +558,14 @@ def _refuse_strangers(changes: list[PartChanges]) -> None:
 def _refuse_foreign_domains(changes: list[PartChanges], sealed: SnapshotFacts) -> None:
     """Refuse accounts in domains their tenant does not have: settings that swap two tenants look like this."""
     wanted = pl.concat([part.proposals.select("tenant", "domain") for part in changes]).drop_nulls().unique()
+    _refuse_domains_not_there(wanted, sealed, "accounts")
+
+
+def _refuse_domains_not_there(wanted: pl.DataFrame, sealed: SnapshotFacts, whose: str) -> None:
     for tenant, domain in wanted.sort("tenant", "domain").iter_rows():
         if domain not in sealed.tenants[tenant]["domains"]:
             raise PlanError(
-                f"tenant {tenant} does not have a domain its accounts need: {domain}",
+                f"tenant {tenant} does not have a domain its {whose} need: {domain}",
                 hint="put each tenant's own credentials_file and customer_id together, or add the domain in its console",
             )
 
@@ -512,12 +580,26 @@ def _made_from(run: RunFolder) -> dict[str, Any]:
 
 
 def _compare_plans(made: Plan, again: Plan) -> Verification:
-    """What a new plan asks for, split into what the old one held and everything else."""
+    """What a new plan asks for, split into what the old one held, who joins groups with the next plan, and everything else."""
     waiting = made.steps.filter(pl.col("held_by").is_not_null()).select("account_key", "action")
     held = again.steps.join(waiting, on=["account_key", "action"], how="semi").height
+    joining = _joining(made.steps, again.steps)
     doubtful = {
         reason.value: count
         for reason in DOUBTFUL
         if (count := sum(reasons.get(reason, 0) for reasons in again.facts.reasons.values()))
     }
-    return Verification(again.count("no-op"), again.steps.height - held, held, doubtful)
+    differences = again.steps.height - held - joining
+    return Verification(again.count("no-op"), differences, held, doubtful, joining)
+
+
+_MAKES_LIVE = (Action.CREATE, Action.RESTORE, Action.UNDELETE)
+
+
+def _joining(made: pl.DataFrame, again: pl.DataFrame) -> int:
+    """Steps of a new plan that could not stand in the old one: members whose accounts it made, and groups that only they need."""
+    live = made.filter(pl.col("action").is_in(list(_MAKES_LIVE))).select("account_key")
+    additions = again.filter(pl.col("action") == Action.ADD_MEMBER)
+    due = additions.join(live, on="account_key", how="anti")
+    groups = again.filter(pl.col("action") == Action.CREATE_GROUP).join(due, on=["tenant", "marker"], how="anti")
+    return additions.height - due.height + groups.height

@@ -39,9 +39,33 @@ TALLY = pl.Schema({"tenant": pl.String, "kind": pl.String, "name": pl.String, "c
 ALIAS_FOUND = "alias-found"
 """Kind of a tally: aliases that were asked for of accounts there are."""
 
-BASE = pl.Schema({"tenant": pl.String, "kode_kabkota": pl.String, "accounts": pl.Int64, "admins": pl.Int64})
-"""Accounts of ours that are not suspended, and those of them in an administrators' domain: what shares are shares of.
-`kode_kabkota` is null for accounts whose person the register does not mention."""
+MEMBER_PROPOSAL = pl.Schema(
+    {
+        "tenant": pl.String,
+        "action": pl.String,
+        "reason": pl.String,
+        "account_key": pl.Binary,  # the member's
+        "member_id": pl.String,
+        "marker": pl.String,  # the group's
+        "group_id": pl.String,  # null: the group is not there yet
+        "address": pl.String,  # the group's
+        "group_name": pl.String,
+        "kode_kabkota": pl.String,  # the group's
+    }
+)
+"""One row an account that is to join or leave a group."""
+
+BASE = pl.Schema(
+    {
+        "tenant": pl.String,
+        "kode_kabkota": pl.String,
+        "accounts": pl.Int64,
+        "admins": pl.Int64,
+        "members": pl.Int64,
+    }
+)
+"""What shares are shares of: accounts of ours that are not suspended, those of them in an administrators' domain, and members of ours
+in groups. `kode_kabkota` is null for accounts whose person the register does not mention."""
 
 _BIT = {name: 1 << place for place, name in enumerate(ACCOUNT_ATTRIBUTES)}
 
@@ -79,6 +103,7 @@ class PartChanges:
     proposals: pl.DataFrame
     tallies: pl.DataFrame
     bases: pl.DataFrame
+    members: pl.DataFrame = field(default_factory=MEMBER_PROPOSAL.to_frame)
 
 
 def reconcile_part(

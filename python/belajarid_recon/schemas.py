@@ -56,6 +56,10 @@ class Action(StrEnum):
     REMOVE_MEMBER = "remove-member"
 
 
+GROUP_ACTIONS = (Action.CREATE_GROUP, Action.ADD_MEMBER, Action.REMOVE_MEMBER)
+"""Actions on groups: the address of their steps is the group's."""
+
+
 class NoStep(StrEnum):
     """Why an account, or a person who should have one, gets no step although they differ (docs/reason-codes.md)."""
 
@@ -69,6 +73,33 @@ class NoStep(StrEnum):
     TENANT_NOT_IN_SETTINGS = "tenant-not-in-settings"
     ALIAS_TAKEN = "alias-taken"
     ALIAS_WITHOUT_ACCOUNT = "alias-without-account"
+
+
+class GroupKind(StrEnum):
+    """Whose group it is, and what its code is."""
+
+    EDUCATORS_OF_SCHOOL = "educators-of-school"
+    """Code: the school's NPSN."""
+    ADMINS_OF_KABKOTA = "admins-of-kabkota"
+    """Code: the kabupaten's or kota's, 6 characters."""
+
+
+class GroupNoStep(StrEnum):
+    """Why a group, or a membership of one of its members, gets no step although it differs (docs/reason-codes.md).
+
+    What begins with `group` counts groups, what begins with `member` memberships.
+    """
+
+    GROUP_ADDRESS_TAKEN = "group-address-taken"
+    GROUP_AT_ANOTHER_ADDRESS = "group-at-another-address"
+    GROUP_MARKER_TWICE = "group-marker-twice"
+    GROUP_MEMBERS_NOT_READ = "group-members-not-read"
+    GROUP_WITHOUT_RULE = "group-without-rule"
+    MEMBER_JOINS_LATER = "member-joins-later"
+    MEMBER_OF_GROUP_LEFT_ALONE = "member-of-group-left-alone"
+    MEMBER_IN_DOUBT = "member-in-doubt"
+    MEMBER_WITH_A_ROLE = "member-with-a-role"
+    MEMBER_IS_A_STRANGER = "member-is-a-stranger"
 
 
 class StepClass(StrEnum):
@@ -243,6 +274,62 @@ DELETED = pl.Schema(
 ADDRESSES = pl.Schema({"tenant": pl.String, "user_id": pl.String, "owner": pl.Binary})
 """User IDs in sight. `owner` is the account key in ledger rows and null elsewhere:
 a live, alias or deleted address blocks everybody."""
+
+SCHOOL = pl.Schema(
+    {
+        "jenjang": pl.String,  # Jenjang
+        "npsn": pl.String,
+        "kode_kabkota": pl.String,
+        "open": pl.Boolean,
+    }
+)
+"""One row a jenjang and NPSN of the register, closed schools included."""
+
+MEMBERSHIP = pl.Schema(
+    {
+        "account_key": pl.Binary,
+        "tenant": pl.String,  # Jenjang
+        "kind": pl.String,  # GroupKind
+        "code": pl.String,  # NPSN, or kode_kabkota
+    }
+)
+"""One row a group that an account belongs to by its person's duties, if the account is active."""
+
+GROUP = pl.Schema(
+    {
+        "tenant": pl.String,  # Jenjang
+        "kind": pl.String,  # GroupKind
+        "code": pl.String,
+        "marker": pl.String,  # `recon:` and 32 hexadecimal digits
+        "address": pl.String,
+        "name": pl.String,
+        "kode_kabkota": pl.String,
+        "open": pl.Boolean,  # false: the register says that the school is closed
+    }
+)
+"""One row a group that the settings may ask for: it is made once somebody can join it."""
+
+OBSERVED_GROUP = pl.Schema(
+    {
+        "tenant": pl.String,
+        "id": pl.String,  # immutable
+        "address": pl.String,  # lower case
+        "marker": pl.String,  # null: the description shows none
+        "members_read": pl.Boolean,  # false: nobody asked for them, or the group went away meanwhile
+    }
+)
+"""One row a group, as the directory said."""
+
+OBSERVED_MEMBER = pl.Schema(
+    {
+        "tenant": pl.String,
+        "group_id": pl.String,
+        "member_id": pl.String,  # immutable id of the account, or of whatever else is a member
+        "account_key": pl.Binary,  # null: no account with our marker in this tenant
+        "role": pl.String,  # MEMBER, MANAGER or OWNER
+    }
+)
+"""One row a direct member of a group whose members were read."""
 
 STEP = pl.Schema(
     {

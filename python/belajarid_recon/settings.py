@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import tomllib
 from datetime import date
 from enum import StrEnum
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from belajarid_recon.errors import SettingsError
-from belajarid_recon.schemas import Jenjang
+from belajarid_recon.schemas import GroupKind, Jenjang
 
 LOOPBACK_PASSWORD_ROUNDS = 1_000
 PASSWORD_ROUNDS = 10_000  # the most Google accepts: discovery document, User.hashFunction
@@ -107,7 +108,8 @@ class Guards(_Table):
     """Ceilings on what takes something away.
 
     The kabupaten's or kota's number is looked at over all tenants and in each tenant. A share of suspensions is one of all live accounts of
-    ours in the slice, a share of demotions one of its live administrators' accounts.
+    ours in the slice, a share of demotions one of its live administrators' accounts, a share of removals (of members from groups) one of
+    the members of ours in its groups.
     """
 
     suspensions_per_kabkota: Ceiling = Ceiling(share_max=0.05, count_max=20_000)
@@ -116,6 +118,85 @@ class Guards(_Table):
     deletions_per_tenant: Ceiling = Ceiling(share_max=0.05, count_max=100_000)
     demotions_per_kabkota: Ceiling = Ceiling(share_max=0.10, count_max=1_000, count_min=10)
     demotions_per_tenant: Ceiling = Ceiling(share_max=0.10, count_max=10_000, count_min=10)
+    removals_per_kabkota: Ceiling = Ceiling(share_max=0.10, count_max=5_000)
+    removals_per_tenant: Ceiling = Ceiling(share_max=0.10, count_max=100_000)
+
+
+GROUP_LOCAL_PART_MAX = 64
+GROUP_NAME_MAX = 73
+_SAMPLE_FIELDS = {
+    GroupKind.EDUCATORS_OF_SCHOOL: {"npsn": "20100100", "kode_kabkota": "026100"},
+    GroupKind.ADMINS_OF_KABKOTA: {"kode_kabkota": "026100"},
+}
+"""Codes as long as any, to try patterns with."""
+_CODE_OF_KIND = {GroupKind.EDUCATORS_OF_SCHOOL: "npsn", GroupKind.ADMINS_OF_KABKOTA: "kode_kabkota"}
+_ADDRESS_OF_KIND = {
+    GroupKind.EDUCATORS_OF_SCHOOL: "guru-{npsn}@guru.{jenjang}.belajar.id",
+    GroupKind.ADMINS_OF_KABKOTA: "admin-{kode_kabkota}@admin.{jenjang}.belajar.id",
+}
+_NAME_OF_KIND = {
+    GroupKind.EDUCATORS_OF_SCHOOL: "Guru {npsn} {jenjang}",
+    GroupKind.ADMINS_OF_KABKOTA: "Admin {jenjang} {kabkota}",
+}
+_GROUP_LOCAL_PART = re.compile(r"[a-z0-9](?:[._-]?[a-z0-9])*")
+_GROUP_DOMAIN = re.compile(r"[a-z0-9](?:[.-]?[a-z0-9])*")
+
+
+class GroupRule(_Table):
+    """One kind of group that is made and kept, in the tenant of each jenjang it names.
+
+    `address` and `name` are patterns with fields in braces: {npsn} (schools only), {kode_kabkota}, {jenjang}, and in names {kabkota}, the
+    name of the kabupaten or kota. They are used when a group is made; one that is there keeps its address and name.
+    Limits: 64 characters of letters, digits, `.`, `-` and `_` before the @, and 73 of a name (support.google.com/a/answer/9193374).
+    """
+
+    kind: GroupKind
+    jenjang: Annotated[tuple[Jenjang, ...], Field(min_length=1)] | None = None
+    """Tenants that have it; absent: all."""
+    address: Annotated[str, Field(max_length=256)] = ""
+    name: Annotated[str, Field(max_length=256)] = ""
+
+    @model_validator(mode="after")
+    def _patterns(self) -> GroupRule:
+        local, _, domain = self.address_pattern.partition("@")
+        if f"{{{_CODE_OF_KIND[self.kind]}}}" not in local:
+            raise ValueError(
+                f"address needs {{{_CODE_OF_KIND[self.kind]}}} before the @: each group has its own address"
+            )
+        if not set("-_") & set(re.sub(r"\{[a-z_]*\}", "", local)):
+            raise ValueError("address needs a hyphen or an underscore before the @: no account's user ID has one")
+        fields = _SAMPLE_FIELDS[self.kind]
+        for jenjang in self.jenjang or tuple(Jenjang):
+            named = {"jenjang": jenjang.value}
+            part = _filled("address", local, fields | named)
+            if len(part) > GROUP_LOCAL_PART_MAX or not _GROUP_LOCAL_PART.fullmatch(part):
+                raise ValueError("address is no address: up to 64 letters, digits, . - and _ before the @, all small")
+            if not _GROUP_DOMAIN.fullmatch(_filled("address", domain, named)):
+                raise ValueError("address has no domain after the @; {jenjang} is its only field")
+            name = _filled("name", self.name_pattern, fields | named | {"kabkota": ""})
+            if not name.strip() or len(name) > GROUP_NAME_MAX or set("=<>") & set(name):
+                raise ValueError("name is too long or has = < or >: up to 73 characters")
+        return self
+
+    @property
+    def address_pattern(self) -> str:
+        """The pattern of addresses, or the kind's default."""
+        return self.address or _ADDRESS_OF_KIND[self.kind]
+
+    @property
+    def name_pattern(self) -> str:
+        """The pattern of names, or the kind's default."""
+        return self.name or _NAME_OF_KIND[self.kind]
+
+
+def _filled(what: str, pattern: str, fields: dict[str, str]) -> str:
+    """The pattern with its fields filled in. Raises ValueError for another field, or a brace that is none."""
+    plain = pattern
+    for field, value in fields.items():
+        plain = plain.replace(f"{{{field}}}", value)
+    if "{" in plain or "}" in plain:
+        raise ValueError(f"{what} has a field that is none here; there are: {', '.join(sorted(fields))}")
+    return plain
 
 
 class Deletion(_Table):
@@ -193,6 +274,17 @@ class Settings(_Table):
     deletion: Deletion | None = None
     aliases: Aliases | None = None
     regulations: RegulationChoice = RegulationChoice()
+    groups: Annotated[tuple[GroupRule, ...], Field(max_length=2 * len(Jenjang))] = ()
+
+    @model_validator(mode="after")
+    def _one_rule_a_group(self) -> Settings:
+        pairs = [(rule.kind, jenjang) for rule in self.groups for jenjang in self.jenjang_of(rule)]
+        if len(set(pairs)) != len(pairs):
+            raise ValueError("groups name one kind twice for a jenjang")
+        for _, jenjang in pairs:
+            if jenjang not in self.tenants:
+                raise ValueError(f"groups name a jenjang that is no tenant: {jenjang}")
+        return self
 
     @model_validator(mode="after")
     def _one_tenant_a_customer(self) -> Settings:
@@ -204,6 +296,10 @@ class Settings(_Table):
     def quotas_of(self, tenant: Jenjang) -> Quotas:
         """The tenant's own quotas, or the documented defaults."""
         return self.quotas.get(tenant, Quotas())
+
+    def jenjang_of(self, rule: GroupRule) -> tuple[Jenjang, ...]:
+        """The tenants that have a rule's groups."""
+        return rule.jenjang or tuple(self.tenants)
 
     def password_rounds(self) -> int:
         """Rounds of a new account's password hash."""

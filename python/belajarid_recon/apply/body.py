@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 import polars as pl
 
+from belajarid_recon.directory.groups import group_marker_of
 from belajarid_recon.directory.interface import Account
 from belajarid_recon.directory.observed import npsn_of
 from belajarid_recon.schemas import ACCOUNT_ATTRIBUTES, STEP, Action
@@ -135,7 +136,7 @@ def group_body(step: Step) -> dict[str, Any]:
 
 def carries_group_marker(group: Mapping[str, Any], marker: str | None) -> bool:
     """Whether the group is the one that our step with this marker makes."""
-    return bool(marker) and str(group.get("description", "")).endswith(f"({marker})")
+    return marker is not None and group_marker_of(group) == marker
 
 
 def fingerprint(step: Step, body: dict[str, Any]) -> str:

@@ -28,8 +28,8 @@ from belajarid_recon.apply.result import contradiction
 from belajarid_recon.apply.sending import pause
 from belajarid_recon.apply.settle import ApplyReason, judge_orgunit
 from belajarid_recon.apply.tenant import ApplyScope
-from belajarid_recon.directory.interface import Account, Directory, StaleTokenError
-from belajarid_recon.directory.listing import PAGE_ACCOUNTS, member_pages, pages_of
+from belajarid_recon.directory.chains import PAGE_ACCOUNTS, pages
+from belajarid_recon.directory.interface import Account, Directory, MemberPage, StaleTokenError
 from belajarid_recon.directory.observed import account_key_of, carries_marker
 from belajarid_recon.directory.snapshot import SnapshotFacts, read_facts, read_part
 from belajarid_recon.errors import DirectoryError, InputError
@@ -183,15 +183,26 @@ class ReadBack:
             if steps.height < MEMBERS_LISTED_MIN or self._stopped:
                 continue
             with suppress(StaleTokenError, DirectoryError):  # then they are read one by one
-                there = {
-                    member.get("id") for page in member_pages(self._directory, str(group)) for member in page.members
-                }
+                there = self._members(str(group))
                 agree = [
                     (step, "")
                     for step in read_steps(steps, _EVERY)
                     if (step.member_id in there) is (step.action == Action.ADD_MEMBER)
                 ]
                 self._commit(agree, last=False)
+
+    def _members(self, group: str) -> set[Any]:
+        """Ids of a group's members. Raises DirectoryError where it is not there."""
+        found: set[Any] = set()
+        for page in pages(lambda token: self._member_page(group, token), "members", self._scope.stop):
+            found.update(member.get("id") for member in page.members)
+        return found
+
+    def _member_page(self, group: str, token: str | None) -> MemberPage:
+        page = self._directory.list_members(group, token)
+        if page is None:
+            raise DirectoryError("a group has gone while its members were read back")
+        return page
 
     def _read_others(self, steps: pl.DataFrame, *, last: bool) -> None:
         """Read what no list of accounts tells, as settling does."""
@@ -235,8 +246,9 @@ class ReadBack:
     def _listed(self, domain: str) -> Iterator[list[dict[str, Any]]]:
         """Accounts of a domain, ACCOUNTS_AT_ONCE or a few more."""
         accounts: list[dict[str, Any]] = []
+        what = f"accounts: {domain}"
         with suppress(StaleTokenError):
-            for page in pages_of(self._directory, domain):
+            for page in pages(lambda token: self._directory.list_accounts(domain, token), what, threading.Event()):
                 accounts += page.accounts
                 if len(accounts) >= ACCOUNTS_AT_ONCE or self._stopped:
                     yield accounts

@@ -371,6 +371,8 @@ def show_verification(printer: Printer, result: pipeline.Verification) -> None:
         printer.line(
             f"verified: {result.unchanged:,} accounts agree, {result.differences:,} differ, {result.held:,} wait for a person"
         )
+    if result.joining:
+        printer.line(f"  groups: {result.joining:,} steps of the next plan, for accounts that this run made")
     for reason, count in result.doubtful.items():
         printer.line(f"  a person must look: {count:,} {reason}")
     printer.record(
@@ -379,6 +381,7 @@ def show_verification(printer: Printer, result: pipeline.Verification) -> None:
             "unchanged": result.unchanged,
             "differences": result.differences,
             "held": result.held,
+            "joining": result.joining,
         }
     )
 

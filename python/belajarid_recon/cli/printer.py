@@ -123,6 +123,7 @@ def plan_table(counts: dict[str, dict[str, int]], title: str) -> Table:
 
 ACTION_ORDER = (
     "create-orgunit",
+    "create-group",
     "create",
     "restore",
     "promote",
@@ -130,8 +131,11 @@ ACTION_ORDER = (
     "rename",
     "move",
     "update",
+    "add-member",
+    "remove-member",
     "suspend",
     "held",
     "no-op",
+    "member-no-op",
 )
 """Columns of a plan table, from what gives to what takes, then what waits and what stays."""

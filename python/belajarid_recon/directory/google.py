@@ -19,6 +19,7 @@ from googleapiclient.discovery import build
 from googleapiclient.model import JsonModel
 
 from belajarid_recon.components import Clock, Randomness
+from belajarid_recon.directory.chains import PAGE_ACCOUNTS
 from belajarid_recon.directory.connections import Answer, NoAnswerError, Request
 from belajarid_recon.directory.interface import (
     Account,
@@ -30,7 +31,6 @@ from belajarid_recon.directory.interface import (
     StaleTokenError,
     Verdict,
 )
-from belajarid_recon.directory.listing import PAGE_ACCOUNTS
 from belajarid_recon.directory.observed import carries_marker
 from belajarid_recon.directory.quotas import RETRY_AFTER_SECONDS_MAX, Limited, Pacer
 from belajarid_recon.directory.transport import Transport
@@ -234,9 +234,13 @@ class GoogleDirectory:
         page = self._page(self._groups.list(domain=domain, maxResults=PAGE_GROUPS, pageToken=token), token, domain)
         return GroupPage(page.get("groups", []), page.get("nextPageToken"))
 
-    def list_members(self, group: str, token: str | None) -> MemberPage:
-        """One page (200) of a group's direct members. Raises StaleTokenError."""
-        page = self._page(self._members.list(groupKey=group, maxResults=PAGE_GROUPS, pageToken=token), token, group)
+    def list_members(self, group: str, token: str | None) -> MemberPage | None:
+        """One page (200) of a group's direct members; None where the server answers 404. Raises StaleTokenError."""
+        request = self._members.list(groupKey=group, maxResults=PAGE_GROUPS, pageToken=token)
+        answer = self._answered_page(request, token, group)
+        if answer.status == 404:
+            return None
+        page = self._document(answer)
         return MemberPage(page.get("members", []), page.get("nextPageToken"))
 
     def get_group(self, address: str) -> Group | None:
@@ -291,10 +295,14 @@ class GoogleDirectory:
 
     def _page(self, built: Any, token: str | None, what: str) -> dict[str, Any]:  # noqa: ANN401 - HttpRequest, untyped
         """One page of a list. Raises StaleTokenError when its token is no longer taken."""
+        return self._document(self._answered_page(built, token, what))
+
+    def _answered_page(self, built: Any, token: str | None, what: str) -> Answer:  # noqa: ANN401 - HttpRequest, untyped
+        """The answer to a list's request. Raises StaleTokenError when its token is no longer taken."""
         answer = self._ask(built)
         if token is not None and answer.status in _STALE_TOKEN_STATUSES:
             raise StaleTokenError(f"a list must start again: {what}")
-        return self._document(answer)
+        return answer
 
     def close(self) -> None:
         """Close idle connections."""

@@ -144,8 +144,8 @@ class Directory(Protocol):
         """One page (200) of the groups whose address is in `domain`. Raises StaleTokenError."""
         ...
 
-    def list_members(self, group: str, token: str | None) -> MemberPage:
-        """One page (200) of a group's direct members. Raises StaleTokenError."""
+    def list_members(self, group: str, token: str | None) -> MemberPage | None:
+        """One page (200) of a group's direct members; None where the server answers 404. Raises StaleTokenError."""
         ...
 
     def get_group(self, address: str) -> Group | None:

@@ -7,6 +7,9 @@ accounts, whose addresses stay taken. Pages go to spool files; the core then sea
     <folder>/unmarked/accounts.parquet     all others
     <folder>/deleted/accounts.parquet      deleted accounts that can still be restored, by tenant and id
     <folder>/addresses/<tenant>.parquet    local parts in sight, sorted
+    <folder>/groups/<tenant>.parquet       groups, if they were asked for, sorted by id
+    <folder>/part=NNN/members.parquet      members of our groups that are accounts with our marker, sorted by account key
+    <folder>/unmarked/members.parquet      their other members
     <folder>/snapshot.json                 counts, instants, findings, unit paths, SHA-256 of each file, digest of the content
 
 The folder appears whole or not at all.
@@ -19,23 +22,33 @@ import io
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
 import polars as pl
+import polars.selectors as cs
 
 from belajarid_recon import _core
 from belajarid_recon.components import Clock
-from belajarid_recon.directory.interface import Directory, StaleTokenError
-from belajarid_recon.directory.listing import pages_of
+from belajarid_recon.directory.chains import from_the_start, pages
+from belajarid_recon.directory.groups import (
+    GROUPS_PER_WORK,
+    GroupSource,
+    read_groups,
+    read_members,
+    spooled_members,
+    with_account_keys,
+)
+from belajarid_recon.directory.interface import Directory, Page
 from belajarid_recon.directory.observed import ObservedColumns
 from belajarid_recon.errors import DirectoryError, InputError, ReconError, SettingsError
-from belajarid_recon.schemas import ADDRESSES, DELETED, OBSERVED, Jenjang
+from belajarid_recon.schemas import ADDRESSES, DELETED, OBSERVED, OBSERVED_GROUP, OBSERVED_MEMBER, Jenjang
 from belajarid_recon.state.atomic import PART_SUFFIX, fsync_file, fsync_folder, write_atomically
 
 _T = TypeVar("_T")
@@ -43,15 +56,14 @@ _T = TypeVar("_T")
 FORMAT_VERSION = 2
 CHUNK_ACCOUNTS = 50_000
 """Accounts of a spool file: about 12 MB of columns held by each list under way."""
-CHAIN_STARTS_MAX = 3
 _DIGEST_ROWS = 100_000
 _DIGESTED = tuple(name for name in OBSERVED if name != "read_at")
 _ORDER = ("account_key", "tenant", "id")
 
 
-def _no_report(tenant: str, accounts: int) -> None:
+def _no_report(tenant: str, number: int) -> None:
     """Report nothing."""
-    del tenant, accounts
+    del tenant, number
 
 
 @dataclass(frozen=True)
@@ -68,8 +80,12 @@ class SnapshotRequest:
     clock: Clock
     lists_at_once: int = 8
     """Chains of pages under way at once, over all tenants."""
+    group_markers: Mapping[Jenjang, frozenset[str]] = field(default_factory=dict)
+    """Tenants whose groups are read, each with the markers of the groups whose members are read too."""
     report: Callable[[str, int], None] = _no_report
     """Called from several threads with a tenant and the number of accounts just read."""
+    report_groups: Callable[[str, int], None] = _no_report
+    """The same of groups whose members were read."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +96,10 @@ class SnapshotFacts:
     """Equal for equal content of the directories, whatever the parts, threads, pages and instants."""
     parts: int
     tenants: Mapping[str, Mapping[str, Any]]
-    """Tenant to `customer_id`, `domains` (name to `accounts` and `deleted`), `marked`, `unmarked`, `findings`, `orgunits`."""
+    """Tenant to `customer_id`, `domains` (name to `accounts` and `deleted`), `marked`, `unmarked`, `findings`, `orgunits`.
+
+    Where groups were read also `groups` (their number), `members` (of groups of ours, accounts with our marker) and `strangers` (others).
+    """
     files: Mapping[str, Mapping[str, Any]]
     """Relative path to `rows` and `sha256`."""
     repeated: int
@@ -106,6 +125,11 @@ class _Chain:
     @property
     def name(self) -> str:
         return f"{self.tenant}.{self.domain}.{'deleted' if self.deleted else 'live'}"
+
+    @property
+    def what(self) -> str:
+        """The list, in messages."""
+        return f"accounts: {self.domain}"
 
 
 @dataclass
@@ -160,7 +184,7 @@ def take_snapshot(directory: Directory, tenant: Jenjang, request: SnapshotReques
 def _read_tenants(
     directories: Mapping[Jenjang, Directory], request: SnapshotRequest, spool: Path
 ) -> dict[str, dict[str, Any]]:
-    """Read every tenant's customer, units and lists; the accounts go to the spool, the rest is returned."""
+    """Read every tenant's customer, units and lists; accounts and members go to the spool, the rest is returned."""
     stop = threading.Event()
     with ThreadPoolExecutor(max_workers=request.lists_at_once, thread_name_prefix="list") as pool:
         try:
@@ -173,7 +197,16 @@ def _read_tenants(
                 for domain in tenants[tenant]["domains"]
                 for deleted in (False, True)
             ]
-            reads = _all([pool.submit(_read_chain, chain, spool, request) for chain in chains])
+            sources = [
+                GroupSource(directories[tenant], tenant, markers, stop)
+                for tenant, markers in request.group_markers.items()
+            ]
+            lists = [pool.submit(_list_groups, source, tenants[source.tenant], spool) for source in sources]
+            account_lists = [pool.submit(_read_chain, chain, spool, request) for chain in chains]
+            groups = _all(lists)
+            member_lists = [pool.submit(_read_members, *work, spool, request) for work in _member_work(sources, groups)]
+            gone = {group_id for ids in _all(member_lists) for group_id in ids}
+            reads = _all(account_lists)
         except BaseException:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -183,7 +216,43 @@ def _read_tenants(
         tenant["domains"][chain.domain]["deleted" if chain.deleted else "accounts"] = read.accounts
         for finding, count in sorted(read.findings.items()):
             tenant["findings"][finding] = tenant["findings"].get(finding, 0) + count
+    _spool_groups(sources, groups, gone, spool)
     return tenants
+
+
+def _list_groups(source: GroupSource, head: Mapping[str, Any], spool: Path) -> pl.DataFrame:
+    """All groups of a tenant: schemas.OBSERVED_GROUP, each once."""
+    lists = [read_groups(source, domain, spool) for domain in head["domains"]]
+    return pl.concat([OBSERVED_GROUP.to_frame(), *lists]).unique("id", keep="last", maintain_order=True)
+
+
+def _member_work(
+    sources: list[GroupSource], groups: list[pl.DataFrame]
+) -> list[tuple[GroupSource, int, Sequence[str]]]:
+    """Groups whose members are read, cut small; tenants take turns, so that each uses its own quota all the time."""
+    work = [
+        (start, source, listed["id"][start : start + GROUPS_PER_WORK].to_list())
+        for source, frame in zip(sources, groups, strict=True)
+        for listed in [frame.filter("members_read")]
+        for start in range(0, listed.height, GROUPS_PER_WORK)
+    ]
+    return [(source, start, ids) for start, source, ids in sorted(work, key=itemgetter(0))]
+
+
+def _read_members(
+    source: GroupSource, start: int, group_ids: Sequence[str], spool: Path, request: SnapshotRequest
+) -> list[str]:
+    folder = spool / f"{source.tenant}.members"
+    folder.mkdir(exist_ok=True)
+    gone = read_members(source, group_ids, folder / f"{start:09}.members.parquet")
+    request.report_groups(str(source.tenant), len(group_ids))
+    return gone
+
+
+def _spool_groups(sources: list[GroupSource], groups: list[pl.DataFrame], gone: set[str], spool: Path) -> None:
+    for source, frame in zip(sources, groups, strict=True):
+        there = pl.col("members_read") & ~pl.col("id").is_in(list(gone))
+        frame.with_columns(members_read=there).sort("id").write_parquet(spool / f"{source.tenant}.groups.parquet")
 
 
 def _all(futures: list[Future[_T]]) -> list[_T]:
@@ -216,25 +285,23 @@ def _read_head(tenant: Jenjang, directory: Directory, request: SnapshotRequest) 
 def _read_chain(chain: _Chain, spool: Path, request: SnapshotRequest) -> _ChainRead:
     """Read one list to its end; where its page token expires, from its beginning again."""
     folder = spool / chain.name
-    for _ in range(CHAIN_STARTS_MAX):
+
+    def read() -> _ChainRead:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        try:
-            return _read_pages(chain, folder, request)
-        except StaleTokenError:
-            continue
-    raise DirectoryError(
-        f"the list of accounts had to start again too often: {chain.domain}, {CHAIN_STARTS_MAX} times",
-        hint="a page token lives for three days; try again when the directory is calm",
-    )
+        return _read_pages(chain, folder, request)
+
+    return from_the_start(read, chain.what)
 
 
 def _read_pages(chain: _Chain, folder: Path, request: SnapshotRequest) -> _ChainRead:
     columns = ObservedColumns(chain.tenant)
     read = _ChainRead(findings=columns.findings)
-    for page in pages_of(chain.directory, chain.domain, deleted=chain.deleted):
-        if chain.stop.is_set():
-            raise DirectoryError(f"the list of accounts was stopped: {chain.domain}")
+
+    def list_page(token: str | None) -> Page:
+        return chain.directory.list_accounts(chain.domain, token, deleted=chain.deleted)
+
+    for page in pages(list_page, chain.what, chain.stop):
         if chain.deleted:
             columns.add_deleted(page.accounts)
         else:
@@ -296,7 +363,49 @@ def _seal(out: Path, spool: Path, request: SnapshotRequest, tenants: dict[str, d
         name, rows = _write_addresses(out, spool, tenant, digest)
         sealed[name] = _seal_of(out / name, rows)
         digest.update(_canonical_head(tenant, tenants[tenant]))
+    sealed |= _seal_groups(out, spool, request, tenants, digest)
     return SnapshotFacts(digest.hexdigest(), request.parts, tenants, sealed, listed - kept)
+
+
+def _seal_groups(
+    out: Path, spool: Path, request: SnapshotRequest, tenants: dict[str, dict[str, Any]], digest: hashlib._Hash
+) -> dict[str, dict[str, Any]]:
+    """Write groups by tenant, and their members to the parts of their accounts; digest and count them. Returns the files' seals."""
+    sealed = {}
+    for tenant in sorted(map(str, request.group_markers)):
+        groups = _typed(pl.read_parquet(spool / f"{tenant}.groups.parquet"), OBSERVED_GROUP)
+        tenants[tenant] |= {"groups": groups.height, "members": 0, "strangers": 0}
+        sealed[_groups_name(tenant)] = _write_digested(out / _groups_name(tenant), groups, digest)
+    members = spooled_members(spool)
+    ours = []
+    for part in range(request.parts if members.height else 0):
+        accounts = _read_columns(out / _part_name(part), ["tenant", "id", "account_key"])
+        ours.append(with_account_keys(members, accounts))
+        if ours[-1].height:
+            sealed[_members_name(part)] = _write_digested(out / _members_name(part), ours[-1], digest)
+    others = members.join(pl.concat([members.clear(), *ours]), on=["tenant", "group_id", "member_id"], how="anti")
+    if others.height:
+        sealed[_STRANGERS] = _write_digested(out / _STRANGERS, others.sort("tenant", "group_id", "member_id"), digest)
+    for kind, frames in (("members", ours), ("strangers", [others])):
+        for frame in frames:
+            for tenant, count in frame.group_by("tenant").len().iter_rows():
+                tenants[tenant][kind] += count
+    return sealed
+
+
+def _write_digested(path: Path, frame: pl.DataFrame, digest: hashlib._Hash) -> dict[str, Any]:
+    """Write a settled frame and let its rows into the digest. Returns its seal."""
+    path.parent.mkdir(exist_ok=True)
+    frame.write_parquet(path, compression="zstd")
+    for line in _canonical_lines(frame.with_columns(cs.binary().bin.encode("hex"))):
+        digest.update(line)
+    return _seal_of(path, frame.height)
+
+
+def _read_columns(path: Path, names: list[str]) -> pl.DataFrame:
+    """Some columns of a sealed file of accounts; no rows where there is none."""
+    schema = pl.Schema({name: OBSERVED[name] for name in names})
+    return _typed(pl.read_parquet(path, columns=names), schema) if path.exists() else schema.to_frame()
 
 
 def _count_accounts(tenants: dict[str, dict[str, Any]], frame: pl.DataFrame, kind: str) -> None:
@@ -396,10 +505,19 @@ def _close(out: Path, facts: SnapshotFacts, instants: tuple[datetime, datetime])
 _FACTS = "snapshot.json"
 _UNMARKED = "unmarked/accounts.parquet"
 _DELETED = "deleted/accounts.parquet"
+_STRANGERS = "unmarked/members.parquet"
 
 
 def _part_name(part: int) -> str:
     return f"part={part:03}/accounts.parquet"
+
+
+def _members_name(part: int) -> str:
+    return f"part={part:03}/members.parquet"
+
+
+def _groups_name(tenant: str) -> str:
+    return f"groups/{tenant}.parquet"
 
 
 def _addresses_name(tenant: str) -> str:
@@ -497,6 +615,23 @@ def address_files(folder: Path) -> list[Path]:
         except OSError as error:
             raise _missing(folder / name) from error
     return [folder / name for name in names]
+
+
+def read_groups_of(folder: Path, tenant: str) -> pl.DataFrame | None:
+    """A tenant's groups, schemas.OBSERVED_GROUP, sorted by id; None where they were not asked for. Raises InputError when damaged."""
+    if _groups_name(tenant) not in read_facts(folder).files:
+        return None
+    return _read_sealed(folder, _groups_name(tenant), OBSERVED_GROUP)
+
+
+def read_members_of(folder: Path, part: int) -> pl.DataFrame:
+    """Members of our groups whose accounts are in a part: schemas.OBSERVED_MEMBER, sorted. Raises InputError when damaged."""
+    return _read_sealed(folder, _members_name(part), OBSERVED_MEMBER)
+
+
+def read_strangers(folder: Path) -> pl.DataFrame:
+    """Members of our groups that are no accounts of ours: schemas.OBSERVED_MEMBER with null keys. Raises InputError when damaged."""
+    return _read_sealed(folder, _STRANGERS, OBSERVED_MEMBER)
 
 
 def orgunits(folder: Path, tenant: str) -> set[str]:

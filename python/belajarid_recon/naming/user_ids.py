@@ -71,6 +71,18 @@ def given_before(creations: pl.DataFrame, addresses: Addresses) -> pl.DataFrame:
     )
 
 
+def in_sight(wanted: pl.DataFrame, addresses: Addresses) -> pl.DataFrame:
+    """Rows of `wanted` (tenant, user_id), each once, that somebody in `addresses` has or had. Raises PlanError when a file is damaged."""
+    with _whole():
+        return (
+            scan_addresses(addresses)
+            .select("tenant", "user_id")
+            .join(wanted.lazy(), on=["tenant", "user_id"], how="semi")
+            .unique()
+            .collect(engine="streaming")
+        )
+
+
 def scan_addresses(addresses: Addresses) -> pl.LazyFrame:
     """The addresses as one lazy schemas.ADDRESSES; a row may come twice."""
     if isinstance(addresses, pl.DataFrame):

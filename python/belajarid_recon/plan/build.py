@@ -9,8 +9,9 @@ import polars as pl
 from belajarid_recon.desired.orgunits import with_units_above
 from belajarid_recon.naming.user_ids import Addresses, allocate_user_ids, given_before
 from belajarid_recon.plan.definition import Plan, PlanFacts
+from belajarid_recon.plan.groups import group_steps, without_taken_groups
 from belajarid_recon.plan.guards import hold_steps
-from belajarid_recon.reconcile import ALIAS_FOUND, BASE, PROPOSAL, TALLY, PartChanges
+from belajarid_recon.reconcile import ALIAS_FOUND, BASE, MEMBER_PROPOSAL, PROPOSAL, TALLY, PartChanges
 from belajarid_recon.schemas import STEP, Action, Jenjang, NoStep, StepClass, conform
 from belajarid_recon.secrets import Secret
 from belajarid_recon.settings import Guards
@@ -68,6 +69,8 @@ class PlanContext:
     threads: int = 1
     people: dict[str, dict[str, int]] = field(default_factory=dict)
     """Everybody in the register, by standing and reason code."""
+    group_tallies: pl.DataFrame = field(default_factory=TALLY.to_frame)
+    """reconcile.TALLY of what no part sees: groups left alone, and members that are no accounts of ours."""
 
 
 def build_plan(parts: list[PartChanges], context: PlanContext, inputs: dict[str, object]) -> Plan:
@@ -75,17 +78,23 @@ def build_plan(parts: list[PartChanges], context: PlanContext, inputs: dict[str,
     proposals = pl.concat([part.proposals for part in parts]) if parts else pl.DataFrame(schema=PROPOSAL)
     tallies = pl.concat([part.tallies for part in parts]) if parts else pl.DataFrame(schema=TALLY)
     bases = pl.concat([part.bases for part in parts]) if parts else pl.DataFrame(schema=BASE)
+    members = pl.concat([MEMBER_PROPOSAL.to_frame(), *(part.members for part in parts)])
     named, unnamed = _named(proposals, context)
+    joinable, unjoinable = without_taken_groups(members, context.addresses)
     held, findings = hold_steps(named, bases, context.guards, context.kabkota_names)
-    steps = _ordered(pl.concat([_orgunit_steps(held, context.orgunits), _account_steps(held)]))
+    held_members, member_findings = hold_steps(joinable, bases, context.guards, context.kabkota_names)
+    steps = _ordered(
+        pl.concat([_orgunit_steps(held, context.orgunits), _account_steps(held), group_steps(held_members)])
+    )
+    lost_aliases = _aliases_without_account(tallies, context.aliases_asked)
     facts = PlanFacts(
         endpoint_class=context.endpoint_class,
         customer_ids=context.customer_ids,
         date=context.date,
         regulation=context.regulation,
         counts=_counts(steps, tallies),
-        reasons=_reasons(pl.concat([tallies, unnamed, _aliases_without_account(tallies, context.aliases_asked)])),
-        findings=findings,
+        reasons=_reasons(pl.concat([tallies, context.group_tallies, unnamed, unjoinable, lost_aliases])),
+        findings=findings + member_findings,
         people=context.people,
     )
     return Plan(steps=steps, facts=facts, inputs=dict(inputs))
@@ -177,7 +186,7 @@ def _account_steps(proposals: pl.DataFrame) -> pl.DataFrame:
 
 
 def _ordered(steps: pl.DataFrame) -> pl.DataFrame:
-    """Steps by tenant, lane, depth of unit, key; numbered from 0."""
+    """Steps by tenant, lane, depth of unit, key, group; numbered from 0."""
     tenants = {jenjang.value: place for place, jenjang in enumerate(Jenjang)}
     return (
         steps.with_columns(
@@ -189,7 +198,7 @@ def _ordered(steps: pl.DataFrame) -> pl.DataFrame:
             depth=pl.when(pl.col("account_key").is_null()).then(pl.col("ou_path").str.count_matches("/")),
             unit=pl.when(pl.col("account_key").is_null()).then(pl.col("ou_path")),
         )
-        .sort("tenant_place", "lane", "depth", "unit", "account_key", nulls_last=True)
+        .sort("tenant_place", "lane", "depth", "unit", "account_key", "address", nulls_last=True)
         .with_columns(step=pl.int_range(pl.len(), dtype=pl.Int64))
         .select(STEP.names())
     )

@@ -38,6 +38,7 @@ def _checks(guards: Guards) -> list[_Check]:
         ("suspensions", Action.SUSPEND, "accounts", guards.suspensions_per_kabkota, guards.suspensions_per_tenant),
         ("deletions", Action.DELETE, "accounts", guards.deletions_per_kabkota, guards.deletions_per_tenant),
         ("demotions", Action.DEMOTE, "admins", guards.demotions_per_kabkota, guards.demotions_per_tenant),
+        ("removals", Action.REMOVE_MEMBER, "members", guards.removals_per_kabkota, guards.removals_per_tenant),
     )
     return [
         check

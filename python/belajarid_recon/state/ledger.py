@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from belajarid_recon.errors import PlanError
-from belajarid_recon.schemas import ADDRESSES, Action
+from belajarid_recon.schemas import ADDRESSES, GROUP_ACTIONS, Action
 from belajarid_recon.state.atomic import fsync_folder, write_frame_atomically
 from belajarid_recon.state.folders import RunFolder, list_runs
 
@@ -21,16 +21,17 @@ _LOST_HINT = "restore it from a backup; no address can be given without it"
 
 
 def reserve_addresses(run: RunFolder, steps: pl.DataFrame) -> None:
-    """Write the run's segment: the addresses of all steps (schemas.STEP) that no guard holds. A second call changes nothing.
+    """Write the run's segment: the addresses of accounts in all steps (schemas.STEP) that no guard holds. A second call changes nothing.
 
-    Aliases are addresses too. A group's belongs to nobody, so that it blocks everybody; a membership reserves nothing.
+    Aliases are addresses too. A group's address is nobody's: a step of a member names the group, and must not give the member
+    its local part.
     """
     path = _folder(run.state) / f"{run.run_id}.parquet"
     if path.exists():
         return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fsync_folder(run.state)
-    free = steps.filter(pl.col("held_by").is_null() & pl.col("member_id").is_null())
+    free = steps.filter(pl.col("held_by").is_null() & ~pl.col("action").is_in(list(GROUP_ACTIONS)))
     added = free.filter(pl.col("action") == Action.ADD_ALIAS).with_columns(address="alias")
     reserved = (
         pl.concat([free, added])

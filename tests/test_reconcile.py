@@ -34,6 +34,9 @@ def desired(number: int, **changes: object) -> dict[str, object]:
         "npsn": "20328765",
         "listed": False,
         "suspended": False,
+        "offers_email": False,
+        "offers_phone": False,
+        "contact_reason": None,
     } | changes
 
 
@@ -52,6 +55,8 @@ def observed(number: int, **changes: object) -> dict[str, object]:
         "listed": False,
         "suspended": False,
         "is_admin": False,
+        "has_recovery_email": False,
+        "has_recovery_phone": False,
         "read_at": None,
     } | changes
 

@@ -7,7 +7,7 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -32,17 +32,27 @@ from belajarid_recon.directory.snapshot import (
 )
 from belajarid_recon.engines import open_engine
 from belajarid_recon.errors import InputError, PlanError, SettingsError
-from belajarid_recon.partitions import PartLoop, ReconcileRules, Watch, quiet, reconcile_parts, write_records
+from belajarid_recon.partitions import (
+    PartLoop,
+    ReconcileRules,
+    Register,
+    Watch,
+    quiet,
+    reconcile_parts,
+    remove_contacts,
+    write_records,
+)
 from belajarid_recon.plan.build import PlanContext, build_plan
+from belajarid_recon.plan.contacts import contacts_digest, contacts_salt, step_contacts, write_contacts
 from belajarid_recon.plan.definition import Plan, frame_digest
 from belajarid_recon.plan.file import FACTS_FILE as FACTS_OF_PLAN
-from belajarid_recon.plan.file import read_plan, write_plan
-from belajarid_recon.reconcile import PartChanges
-from belajarid_recon.regulations import Regulation, load_regulations
+from belajarid_recon.plan.file import read_date, read_plan, write_plan
+from belajarid_recon.reconcile import NO_CONTACT, PartChanges
+from belajarid_recon.regulations import load_regulations
 from belajarid_recon.schemas import Jenjang, NoStep
 from belajarid_recon.secrets import Secret, load_key
 from belajarid_recon.settings import EndpointClass, Settings
-from belajarid_recon.sources.extract import Extract, open_extract
+from belajarid_recon.sources.extract import open_extract
 from belajarid_recon.state.atomic import write_atomically
 from belajarid_recon.state.folders import RunFolder, RunStatus, latest_run, list_runs, new_run, open_run, unfinished_run
 from belajarid_recon.state.keyprints import check_keys
@@ -144,16 +154,6 @@ DOUBTFUL = (NoStep.MARKER_ON_TWO_ACCOUNTS, NoStep.ADDRESS_OURS_WITHOUT_MARKER, N
 """Reasons that only a person can mend."""
 
 
-@dataclass(frozen=True)
-class Register:
-    """A checked extract and the rules it is read by."""
-
-    extract: Extract
-    day: date
-    regulation: Regulation
-    marker_key: Secret
-
-
 def make_plan(settings: Settings, request: PlanRequest, *, watch: Watch = quiet) -> PlannedRun:
     """Read the register and the directory and write a plan into a new run folder. The directory is only read.
 
@@ -204,18 +204,19 @@ def _check_sealed(settings: Settings, sealed: SnapshotFacts) -> None:
 def opened_register(settings: Settings, request: PlanRequest) -> Register:
     """Everything that can be refused before a run folder is made, and the checked extract."""
     _refuse_unfinished(settings.state)
-    _remove_half_made(settings.state)
+    _remove_leftovers(settings.state)
     _refuse_earlier(settings.state, request.date)
     regulation = load_regulations(settings.regulations, request.date, request.regulation)
     keys = Keys.of(settings)
-    return Register(open_extract(request.extract, threads=settings.run.threads), request.date, regulation, keys.marker)
+    extract = open_extract(request.extract, threads=settings.run.threads)
+    return Register(extract, request.date, regulation, settings.recovery, keys.marker)
 
 
 def desired_parts(settings: Settings, register: Register, folder: Path) -> Iterator[pl.DataFrame]:
     """Desired accounts (schemas.DESIRED) of every part, by way of records in `folder`: what a plan compares, for tools."""
     with open_engine(settings.run) as engine:
         loop = PartLoop(folder, settings.run.parts, settings.run.threads, engine=engine)
-        write_records(loop, register.extract, register.day, register.regulation, register.marker_key)
+        write_records(loop, register)
     for path in loop.files("desired"):
         yield pl.read_parquet(path)
 
@@ -230,7 +231,9 @@ def _planned(
             loop = PartLoop(run.records, settings.run.parts, settings.run.threads, watch, engine)
             counts = _write_records(loop, run, register)
             snapshot(run.snapshot)
-            plan = _plan(settings, run, run.snapshot, loop)
+            plan, no_contact = _plan(settings, run, run.snapshot, loop)
+        no_contact.write_parquet(run.no_contact)
+        plan = _with_contacts(plan, run, loop, contacts_salt(register.marker_key, plan.facts.date))
         write_plan(run.plan, plan)
     except BaseException:
         # A run without a plan is of no use, and it holds personal numbers.
@@ -239,13 +242,24 @@ def _planned(
     return PlannedRun(run, plan, counts)
 
 
+def _with_contacts(plan: Plan, run: RunFolder, loop: PartLoop, salt: bytes) -> Plan:
+    """The plan with the digest of the recovery contacts its steps write, which go to the run's own file; all others are removed."""
+    contacts = step_contacts(plan.steps, loop.files("contacts"))
+    remove_contacts(loop)
+    if contacts.is_empty():
+        return plan
+    write_contacts(run.contacts, contacts, salt)
+    return replace(plan, facts=replace(plan.facts, contacts=contacts_digest([contacts], salt)))
+
+
 def _write_records(loop: PartLoop, run: RunFolder, register: Register) -> dict[str, dict[str, int]]:
     """Write records, quarantine and what a plan needs to know of them; returns the row counts."""
-    records = write_records(loop, register.extract, register.day, register.regulation, register.marker_key)
+    records = write_records(loop, register)
     records.quarantine.write_parquet(run.quarantine)
     made_from = {
         "date": register.day.isoformat(),
         "regulation": register.regulation.id,
+        "recovery": register.recovery.model_dump(),
         "regulation_digest": hashlib.sha256(register.regulation.model_dump_json().encode()).hexdigest(),
         "parts": loop.parts,
         "counts": records.counts,
@@ -313,7 +327,7 @@ def verify_run(settings: Settings, run_id: str | None = None, *, watch: Watch = 
             _snapshot(settings, components, directories, folder, watch)
             with open_engine(settings.run) as engine:
                 loop = PartLoop(run.records, _made_from(run)["parts"], settings.run.threads, watch, engine)
-                again = _plan(settings, run, folder, loop)
+                again, _ = _plan(settings, run, folder, loop)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         result = _compare_plans(made, again)
@@ -346,7 +360,7 @@ def latest(settings: Settings) -> RunFolder:
 
 def _chosen(state: Path, run_id: str | None) -> RunFolder:
     """The run named, else the unfinished one, else the latest."""
-    _remove_half_made(state)
+    _remove_leftovers(state)
     run = open_run(state, run_id) if run_id else unfinished_run(state) or latest_run(state)
     if run is None:
         raise PlanError(f"no run yet: {state}", hint="make one with: belajarid-recon plan")
@@ -362,18 +376,26 @@ def _refuse_unfinished(state: Path) -> None:
         )
 
 
-def _remove_half_made(state: Path) -> None:
-    """Remove runs that were killed before their plan was written: they are of no use, and hold personal numbers."""
-    for run in list_runs(state):
-        if run.status() is RunStatus.PLANNED and not (run.plan / FACTS_OF_PLAN).exists():
+def _remove_leftovers(state: Path) -> None:
+    """Remove what holds personal numbers and is of no use.
+
+    That is runs that were killed before their plan was written, and recovery contacts of runs that are over or overtaken.
+    """
+    overtaken = False
+    for run in reversed(list_runs(state)):
+        status = run.status()
+        if status is RunStatus.PLANNED and not (run.plan / FACTS_OF_PLAN).exists():
             shutil.rmtree(run.path)
+        elif status is not RunStatus.APPLYING and (overtaken or status is not RunStatus.PLANNED):
+            run.contacts.unlink(missing_ok=True)
+        overtaken = overtaken or run.journal.exists()
 
 
 def _refuse_earlier(state: Path, day: date) -> None:
     """Refuse a date before that of a run that was applied: an old extract would undo what has happened since."""
     for run in reversed(list_runs(state)):
         if run.status() is RunStatus.CLOSED:
-            applied = date.fromisoformat(read_plan(run.plan).facts.date)
+            applied = read_date(run.plan)
             if day < applied:
                 raise InputError(
                     f"a later week was applied already, that of {applied}: {day}",
@@ -420,8 +442,11 @@ def _snapshot(
     take_snapshots(directories, request)
 
 
-def _plan(settings: Settings, run: RunFolder, snapshot: Path, loop: PartLoop) -> Plan:
-    """Compare a run's desired accounts with a snapshot and make a plan of the differences."""
+def _plan(settings: Settings, run: RunFolder, snapshot: Path, loop: PartLoop) -> tuple[Plan, pl.DataFrame]:
+    """Compare a run's desired accounts with a snapshot and make a plan of the differences, without the values of contacts.
+
+    With it comes reconcile.NO_CONTACT of all parts, sorted.
+    """
     made_from = _made_from(run)
     ledger = ledger_files(settings.state)
     sealed = read_facts(snapshot)
@@ -459,9 +484,12 @@ def _plan(settings: Settings, run: RunFolder, snapshot: Path, loop: PartLoop) ->
         "ledger": ledger_digest(ledger),
         "suspended_by_us": frame_digest(ours),
         "guards": settings.guards.model_dump(),
+        "recovery": made_from["recovery"],
         "key_prints": prints,
     }
-    return build_plan(changes, context, inputs)
+    no_contact = pl.concat([NO_CONTACT.to_frame(), *(part.no_contact for part in changes)])
+    by_school = no_contact.group_by("tenant", "npsn", "reason").agg(pl.col("accounts").sum())
+    return build_plan(changes, context, inputs), by_school.sort("tenant", "npsn", "reason")
 
 
 STRANGERS_MIN = 20

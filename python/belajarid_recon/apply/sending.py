@@ -13,6 +13,7 @@ from belajarid_recon.apply.settle import (
     Judgement,
     Outcome,
     Ready,
+    contact_refusal,
     is_user_limit,
     judge_creation,
     judge_orgunit,
@@ -67,7 +68,7 @@ class Sender:
             confirmed = _confirmed(step, reply)
             return confirmed if confirmed is not None else self.settle(step)
         if verdict is Verdict.REJECTED:
-            return self._refused(step, reply)
+            return contact_refusal(body, reply) or self._refused(step, reply)
         if verdict is Verdict.THROTTLED:
             return Outcome(EventState.THROTTLED, "", reply.status, None, reply.retry_after_seconds)
         if verdict is Verdict.NOT_READY:

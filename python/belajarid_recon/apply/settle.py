@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from belajarid_recon.apply.body import Step, carries_step, is_administrator, stands_before
+from belajarid_recon.apply.body import CONTACT_FIELDS, Step, carries_step, is_administrator, stands_before
 from belajarid_recon.directory.interface import Account, Reply
 from belajarid_recon.directory.observed import carries_marker, shows_marker
 from belajarid_recon.state.journal import EventState
@@ -32,6 +32,8 @@ class ApplyReason(StrEnum):
     """Parked: somebody gave the account other values than the plan saw."""
     ATTEMPTS_USED_UP = "attempts-used-up"
     """Parked: sent as often as the settings allow, without effect."""
+    CONTACT_REFUSED = "contact-refused"
+    """Parked: the directory does not take the recovery contact, and there was nothing else to write."""
     USER_LIMIT = "user-limit-reached"
     """Throttled: the tenant takes no more accounts. Its creations wait until somebody has made room."""
     REJECTED = "rejected"
@@ -113,6 +115,18 @@ def judge_orgunit(step: Step, paths: set[str]) -> Judgement:
 def is_user_limit(step: Step, reply: Reply) -> bool:
     """Whether an insert was refused because the customer may have no more accounts (412, "Domain user limit reached")."""
     return step.is_creation and reply.status == 412 and reply.reason == "limitExceeded"
+
+
+def contact_refusal(body: Mapping[str, Any], reply: Reply) -> Outcome | None:
+    """What becomes of a request that is refused as invalid while it carries recovery contacts; None for any other.
+
+    Which field was wrong no reason word says, and the register's contacts are the likeliest. Nobody is to go without an account,
+    or without a change of school, for a mistyped number: everything else is sent again.
+    """
+    if reply.status != 400 or not any(name in body for name in CONTACT_FIELDS):
+        return None
+    alone = all(name in CONTACT_FIELDS for name in body)
+    return Outcome(EventState.PARKED if alone else EventState.ABSENT, ApplyReason.CONTACT_REFUSED, reply.status)
 
 
 def rejection(reply: Reply) -> Outcome:

@@ -38,7 +38,7 @@ from belajarid_recon.state.atomic import PART_SUFFIX, fsync_file, fsync_folder, 
 
 _T = TypeVar("_T")
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CHUNK_ACCOUNTS = 50_000
 """Accounts of a spool file: about 12 MB of columns held by each list under way."""
 CHAIN_PAGES_MAX = 200_000

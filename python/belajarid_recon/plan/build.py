@@ -10,7 +10,7 @@ from belajarid_recon.desired.orgunits import with_units_above
 from belajarid_recon.naming.user_ids import Addresses, allocate_user_ids, given_before
 from belajarid_recon.plan.definition import Plan, PlanFacts
 from belajarid_recon.plan.guards import hold_steps
-from belajarid_recon.reconcile import BASE, PROPOSAL, TALLY, PartChanges
+from belajarid_recon.reconcile import BASE, NO_CONTACT, PROPOSAL, TALLY, PartChanges
 from belajarid_recon.schemas import STEP, Action, Jenjang, NoStep, StepClass, conform
 from belajarid_recon.secrets import Secret
 from belajarid_recon.settings import Guards
@@ -67,6 +67,7 @@ def build_plan(parts: list[PartChanges], context: PlanContext, inputs: dict[str,
     proposals = pl.concat([part.proposals for part in parts]) if parts else pl.DataFrame(schema=PROPOSAL)
     tallies = pl.concat([part.tallies for part in parts]) if parts else pl.DataFrame(schema=TALLY)
     bases = pl.concat([part.bases for part in parts]) if parts else pl.DataFrame(schema=BASE)
+    no_contact = pl.concat([NO_CONTACT.to_frame(), *(part.no_contact for part in parts)])
     named, unnamed = _named(proposals, context)
     held, findings = hold_steps(named, bases, context.guards, context.kabkota_names)
     steps = _ordered(pl.concat([_orgunit_steps(held, context.orgunits), _account_steps(held)]))
@@ -79,6 +80,7 @@ def build_plan(parts: list[PartChanges], context: PlanContext, inputs: dict[str,
         reasons=_reasons(pl.concat([tallies, unnamed])),
         findings=findings,
         people=context.people,
+        no_contact=_nested(no_contact.select("tenant", name="reason", count="accounts")),
     )
     return Plan(steps=steps, facts=facts, inputs=dict(inputs))
 

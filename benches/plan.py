@@ -5,7 +5,7 @@
     python benches/plan.py --people 57000000 --parts 128 --schools schools.parquet --regions-file regions.csv
 
 Makes synthetic people and a directory that nearly agrees with them: 1.5 % of the accounts are missing, 2 % differ in unit, name or school,
-0.3 % are suspended, 0.5 % lack the recovery contacts that the register has, 3 % of the leavers still have theirs, and 0.5 % are
+0.3 % are suspended, 5 % lack the recovery contacts that the register has, 3 % of the leavers still have theirs, and 0.5 % are
 strangers' without a marker. Both are made outside the timing, and the snapshot is sealed by the code that seals a real one.
 Everything made is removed.
 
@@ -289,7 +289,7 @@ def accounts_of(desired: Any) -> Any:
         suspended=pl.col("chance").is_between(40, 42),
         is_admin=pl.col("chance") == 43,
         **{
-            f"has_recovery_{kind}": pl.col(f"offers_{kind}").fill_null(value=False) & ~pl.col("chance").is_between(44, 48)
+            f"has_recovery_{kind}": pl.col(f"offers_{kind}").fill_null(value=False) & ~pl.col("chance").is_between(44, 93)
             for kind in ("email", "phone")
         },
         read_at=pl.lit(DAY).cast(pl.Datetime("ms")).dt.replace_time_zone("UTC"),

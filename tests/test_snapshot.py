@@ -236,9 +236,10 @@ def test_the_digest_is_the_contents(
         {"removed": [account(99, primaryEmail="gone.away0001@sd.belajar.id")]},
         {"live": [account(1), account(2, aliases=["other.name0001@sd.belajar.id"])]},
         {"live": [account(1), account(2, externalIds=None)]},
+        {"live": [account(1), account(2, recoveryPhone="+6281234567801")]},
         {"live": [account(1)]},
     ],
-    ids=["a unit", "a deleted account", "an alias", "a marker gone", "an account gone"],
+    ids=["a unit", "a deleted account", "an alias", "a marker gone", "a recovery phone", "an account gone"],
 )
 def test_the_digest_sees_everything(change: dict[str, Any], tmp_path: Path) -> None:
     """Units, deleted accounts, aliases and markers are content too."""

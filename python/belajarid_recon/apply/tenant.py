@@ -304,11 +304,11 @@ class TenantApply:
         if state is EventState.THROTTLED:
             self._throttled(flight, outcome)
         elif state is EventState.ABSENT:
-            if reason == ApplyReason.CONTACT_REFUSED:
-                flight = _without_contacts(flight)
             sendings = self._scope.journal.sendings(flight.step.step)
             used = sendings.used if sendings else 1
-            if used >= self._scope.settings.apply.attempts:
+            if reason == ApplyReason.CONTACT_REFUSED:
+                self._send_again(_without_contacts(flight), after_seconds=0.0)
+            elif used >= self._scope.settings.apply.attempts:
                 state, reason = EventState.PARKED, ApplyReason.ATTEMPTS_USED_UP
             else:
                 self._send_again(flight, after_seconds=max(self._backoff(used), outcome.retry_after_seconds or 0.0))

@@ -35,6 +35,7 @@ from belajarid_recon.records import (
 from belajarid_recon.regulations import known_regulations
 from belajarid_recon.schemas import EXTRACT, ColumnKind, PersonKind
 from belajarid_recon.secrets import Secret
+from belajarid_recon.settings import Recovery
 from belajarid_recon.sources.extract import Extract, open_extract
 from belajarid_recon.sources.parts import Cut, TableCounts, read_broadcast, shuffle_extract
 
@@ -232,7 +233,7 @@ def work(
     parts: int = 1,
     threads: int = 1,
     day: date = DAY,
-    contacts: frozenset[PersonKind] = frozenset(),
+    contacts: frozenset[PersonKind] = Recovery().kinds(),
 ) -> Worked:
     """Take an extract through sources and records; every count is checked. `contacts`: whose are read."""
     extract = open_extract(folder, may_be_empty=frozenset(EXTRACT))

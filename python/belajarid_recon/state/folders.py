@@ -1,7 +1,8 @@
 """The state folder: one folder a run, and what outlives runs.
 
 <state>/lock
-<state>/runs/<run-id>/run.json, records/, quarantine.parquet, snapshot/, plan/, journal.sqlite, verify.json
+<state>/runs/<run-id>/run.json, records/, quarantine.parquet, snapshot/, plan/, contacts.parquet, no-contact.parquet, journal.sqlite,
+                     verify.json
 <state>/ledger/      every address ever reserved, one segment a run
 <state>/lifecycle/   suspensions we made and lifted, one segment a run
 """

@@ -5,8 +5,9 @@
     python benches/plan.py --people 57000000 --parts 128 --schools schools.parquet --regions-file regions.csv
 
 Makes synthetic people and a directory that nearly agrees with them: 1.5 % of the accounts are missing, 2 % differ in unit, name or school,
-0.3 % are suspended, 3 % of the leavers still have theirs, and 0.5 % are strangers' without a marker. Both are made outside the
-timing, and the snapshot is sealed by the code that seals a real one. Everything made is removed.
+0.3 % are suspended, 5 % lack the recovery contacts that the register has, 3 % of the leavers still have theirs, and 0.5 % are
+strangers' without a marker. Both are made outside the timing, and the snapshot is sealed by the code that seals a real one.
+Everything made is removed.
 
 Memory is the sum of the resident sets of the process and all it starts, read five times a second: pages they share count
 in each. The process's own peak stands beside it. This script imports nothing large, because a child's peak starts at its parent's.
@@ -287,6 +288,10 @@ def accounts_of(desired: Any) -> Any:
         listed=pl.coalesce("listed", pl.lit(value=False)),
         suspended=pl.col("chance").is_between(40, 42),
         is_admin=pl.col("chance") == 43,
+        **{
+            f"has_recovery_{kind}": pl.col(f"offers_{kind}").fill_null(value=False) & ~pl.col("chance").is_between(44, 93)
+            for kind in ("email", "phone")
+        },
         read_at=pl.lit(DAY).cast(pl.Datetime("ms")).dt.replace_time_zone("UTC"),
     )  # fmt: skip
     return conform(made, OBSERVED)

@@ -33,10 +33,11 @@ from belajarid_recon.records import (
     make_reference,
 )
 from belajarid_recon.regulations import known_regulations
-from belajarid_recon.schemas import EXTRACT, ColumnKind
+from belajarid_recon.schemas import EXTRACT, ColumnKind, PersonKind
 from belajarid_recon.secrets import Secret
+from belajarid_recon.settings import Recovery
 from belajarid_recon.sources.extract import Extract, open_extract
-from belajarid_recon.sources.parts import TableCounts, read_broadcast, shuffle_extract
+from belajarid_recon.sources.parts import Cut, TableCounts, read_broadcast, shuffle_extract
 
 DAY = date(2024, 9, 2)
 """The date tests run on: semester 20241, school year 2024."""
@@ -225,12 +226,20 @@ class Worked:
         return sorted(self.quarantine.select("table", "column", "reason").rows())
 
 
-def work(folder: Path, scratch: Path, *, parts: int = 1, threads: int = 1, day: date = DAY) -> Worked:
-    """Take an extract through sources and records; every count is checked."""
+def work(
+    folder: Path,
+    scratch: Path,
+    *,
+    parts: int = 1,
+    threads: int = 1,
+    day: date = DAY,
+    contacts: frozenset[PersonKind] = Recovery().kinds(),
+) -> Worked:
+    """Take an extract through sources and records; every count is checked. `contacts`: whose are read."""
     extract = open_extract(folder, may_be_empty=frozenset(EXTRACT))
     period = Period.of(day)
     reference = make_reference(read_broadcast(extract, period.semester_id))
-    cut = shuffle_extract(extract, parts=parts, marker_key=MARKER_KEY, folder=scratch, threads=threads)
+    cut = shuffle_extract(extract, Cut(scratch, parts, MARKER_KEY, threads, contacts))
     made = [
         make_records(cut.read_part(part), reference, period, evidence_seed=evidence_seed(MARKER_KEY))
         for part in range(parts)

@@ -8,6 +8,7 @@ import os
 import signal
 from base64 import b64encode
 from collections import Counter
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -16,13 +17,14 @@ from hypothesis import strategies as st
 
 from appliers.desk import CLOCK, TENANTS, Desk, numbers
 from appliers.plans import creation, marker, orgunit, plan_of, update
-from belajarid_recon.apply.body import attributes_of
+from belajarid_recon.apply.body import attributes_of, fingerprint, read_steps
 from belajarid_recon.apply.result import ApplyResult, Progress, count_result
 from belajarid_recon.apply.run import abandon_run
 from belajarid_recon.apply.settle import ApplyReason
 from belajarid_recon.directory.observed import npsn_of
 from belajarid_recon.directory.snapshot import SnapshotRequest, take_snapshots
 from belajarid_recon.errors import DirectoryError, PlanError
+from belajarid_recon.plan.contacts import contacts_digest, write_contacts
 from belajarid_recon.plan.definition import Plan
 from belajarid_recon.schemas import Jenjang
 from belajarid_recon.state.folders import RunFolder, RunStatus
@@ -30,6 +32,8 @@ from belajarid_recon.state.journal import Event, EventState, Journal
 from belajarid_recon.state.ledger import read_ledger
 from belajarid_recon.state.lifecycle import suspended_by_us
 from belajarid_recon.state.lock import StateLock
+
+SALT = bytes(range(32))
 
 
 def test_an_insert_carries_what_it_must(desk):
@@ -245,6 +249,186 @@ def test_a_move_changes_the_cost_centre_alone(desk, case):
     result = desk.apply(desk.plan(update("sd", number, target_id, before, npsn="20209999")))
     assert (result.done, result.parked) == (1, 0)
     assert desk.account(number)["organizations"] == expected
+
+
+BOTH = {"recoveryEmail": "budi@example.org", "recoveryPhone": "+6281234567801"}
+"""Contacts of the register."""
+OWNERS = {"recoveryEmail": "sendiri@example.org", "recoveryPhone": "+6285234567801"}
+"""Contacts the owner has set."""
+
+
+def with_contacts(desk: Desk, *rows: dict[str, Any], contacts: dict[str, str] = BOTH) -> tuple[Plan, RunFolder]:
+    """A plan of these rows, which write `contacts` where they say so, and a new run with them."""
+    plan, run = desk.plan(*rows), desk.new_run()
+    writing = plan.steps.filter(pl.col("recovery").is_not_null() & pl.col("held_by").is_null())
+    values = writing.select(
+        "step",
+        *(
+            pl.when(pl.col("recovery").str.contains(word)).then(pl.lit(value)).alias(f"recovery_{word}")
+            for word, value in zip(("email", "phone"), contacts.values(), strict=True)
+        ),
+    )
+    write_contacts(run.contacts, values, SALT)
+    return replace(plan, facts=replace(plan.facts, contacts=contacts_digest([values], SALT))), run
+
+
+def contacts_of(account: dict[str, Any]) -> dict[str, str]:
+    """The account's recovery contacts."""
+    return {name: account[name] for name in BOTH if name in account}
+
+
+def recovery_only(number: int, target_id: str, recovery: str = "email,phone") -> dict[str, Any]:
+    """A row that writes recovery contacts to an account that is there."""
+    return update("sd", number, target_id, {"recovery": None}, recovery=recovery)
+
+
+def test_a_creation_carries_its_contacts_and_a_run_that_is_over_keeps_none(desk):
+    """They are part of the insert, whatever it takes to send it; nothing in the state folder knows them afterwards."""
+    people = numbers(3)
+    words = ("email,phone", "phone", None)
+    rows = [creation("sd", number, recovery=word) for number, word in zip(people, words, strict=True)]
+    plan, run = with_contacts(desk, *rows)
+    assert run.contacts.stat().st_mode & 0o777 == 0o600
+    for kind, script in (("drop-before", {}), ("drop-after", {}), ("status", {"status": 503})):
+        desk.emulator.fault("users.insert", kind, **script)
+    result = desk.apply(plan, run)
+    assert (result.done, result.parked_reasons, result.findings) == (3, {}, {})
+    assert [contacts_of(desk.account(number)) for number in people] == [
+        BOTH, {"recoveryPhone": BOTH["recoveryPhone"]}, {},
+    ]  # fmt: skip
+    assert not run.contacts.exists()
+    content = b"".join(path.read_bytes() for path in desk.state.rglob("*") if path.is_file())
+    assert b"81234567801" not in content
+    assert b"budi@example.org" not in content
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_contacts_reach_an_account_that_has_none_although(desk, fault):
+    """Whatever comes back, they are there in the end, beside what else the step writes."""
+    (number,) = numbers(1)
+    target_id = desk.plant(number)
+    for kind, script in FAULTS[fault]:
+        desk.emulator.fault("users.update", kind, **script)
+    before = {"recovery": None, "listed": True}
+    plan, run = with_contacts(desk, update("sd", number, target_id, before, recovery="email,phone", listed=False))
+    result = desk.apply(plan, run)
+    assert (result.done, result.parked) == (1, 0)
+    assert contacts_of(desk.account(number)) == BOTH
+    assert desk.account(number)["includeInGlobalAddressList"] is False
+
+
+@pytest.mark.parametrize("theirs", [("recoveryEmail",), ("recoveryPhone",), ("recoveryEmail", "recoveryPhone")])
+def test_a_contact_the_owner_has_set_meanwhile_is_never_overwritten(desk, theirs):
+    """What came since the plan stays; only the other one is written, and the step is done."""
+    (number,) = numbers(1)
+    own = {name: OWNERS[name] for name in theirs}
+    plan, run = with_contacts(desk, recovery_only(number, desk.plant(number, **own)))
+    before = desk.applied()
+    assert desk.apply(plan, run).done == 1
+    assert contacts_of(desk.account(number)) == BOTH | own
+    assert desk.applied() - before == (len(own) < 2)
+
+
+def test_a_contact_set_after_a_lost_answer_is_never_overwritten(desk):
+    """A change that has to be sent again looks again."""
+    (number,) = numbers(1)
+    target_id = desk.plant(number)
+    plan, run = with_contacts(desk, recovery_only(number, target_id))
+    desk.emulator.fault("users.update", "status", status=401, reason="authError", times=None)
+    with pytest.raises(DirectoryError):
+        desk.apply(plan, run)
+    assert run.contacts.exists()
+    desk.emulator.clear_faults()
+    desk.emulator.edit(Jenjang.SD, target_id, OWNERS)
+    assert desk.apply(plan, run).done == 1
+    assert contacts_of(desk.account(number)) == OWNERS
+
+
+def test_a_contact_the_directory_refuses_costs_nobody_the_account(desk):
+    """A creation and a move are sent again without it; a step that has nothing else is parked, with a reason of its own."""
+    created, moved, only_contact = numbers(3)
+    rows = [
+        creation("sd", created, recovery="email,phone"),
+        update("sd", moved, desk.plant(moved), {"listed": True, "recovery": None}, listed=False, recovery="phone"),
+        recovery_only(only_contact, desk.plant(only_contact)),
+    ]
+    plan, run = with_contacts(desk, *rows, contacts=BOTH | {"recoveryPhone": "0812"})
+    result = desk.apply(plan, run, attempts=1)
+    assert (result.done, result.parked_reasons) == (2, {ApplyReason.CONTACT_REFUSED: 1})
+    assert contacts_of(desk.account(created)) == contacts_of(desk.account(moved)) == {}
+    assert desk.account(moved)["includeInGlobalAddressList"] is False
+
+
+def test_a_step_refused_for_something_else_is_parked_for_that(desk):
+    """Without its contacts it is refused again, with the directory's own word."""
+    (number,) = numbers(1)
+    plan, run = with_contacts(desk, creation("sd", number, ou_path="/Tidak/Ada", recovery="phone"))
+    (reason,) = desk.apply(plan, run).parked_reasons
+    assert reason.startswith("rejected-")
+
+
+def spoil_missing(run: RunFolder) -> None:
+    """Remove the file."""
+    run.contacts.unlink()
+
+
+def spoil_end(run: RunFolder) -> None:
+    """Cut its end off."""
+    run.contacts.write_bytes(run.contacts.read_bytes()[:-20])
+
+
+def spoil_values(run: RunFolder) -> None:
+    """Put another number into it."""
+    rows = pl.read_parquet(run.contacts)
+    write_contacts(run.contacts, rows.with_columns(recovery_phone=pl.lit(OWNERS["recoveryPhone"])), SALT)
+
+
+def spoil_owner(run: RunFolder) -> None:
+    """Swap two people's contacts."""
+    rows = pl.read_parquet(run.contacts)
+    write_contacts(run.contacts, rows.with_columns(step=1 - pl.col("step")).sort("step"), SALT)
+
+
+def spoil_salt(run: RunFolder) -> None:
+    """Salt it otherwise."""
+    write_contacts(run.contacts, pl.read_parquet(run.contacts), bytes(32))
+
+
+@pytest.mark.parametrize("spoil", [spoil_missing, spoil_end, spoil_values, spoil_owner, spoil_salt])
+def test_contacts_that_are_not_the_plans_are_refused_before_the_first_write(desk, spoil):
+    """Nothing is sent, the message names no number, and the run can be abandoned."""
+    rows = [creation("sd", number, recovery=word) for number, word in zip(numbers(2), ("phone", "email"), strict=True)]
+    plan, run = with_contacts(desk, *rows)
+    spoil(run)
+    before = desk.applied()
+    with pytest.raises(PlanError, match="recovery contacts of the plan's steps are") as refused:
+        desk.apply(plan, run)
+    assert "abandon" in refused.value.hint
+    assert "+62" not in str(refused.value)
+    assert desk.applied() == before
+    with StateLock(desk.state, purpose="test") as lock:
+        abandon_run(lock, run, plan, CLOCK)
+    assert not run.contacts.exists()
+
+
+def test_a_plan_that_writes_no_contact_needs_no_file(desk):
+    """A held step needs none either."""
+    (number,) = numbers(1)
+    plan = desk.plan(creation("sd", number), creation("sd", number + 1, recovery="phone", held_by="a guard"))
+    assert desk.apply(plan).done == 1
+
+
+def test_the_journal_knows_no_contact(desk):
+    """Neither a row nor a fingerprint depends on a number: nobody finds it by trying them all."""
+    (number,) = numbers(1)
+    target_id = desk.plant(number)
+    plan, run = with_contacts(desk, recovery_only(number, target_id))
+    desk.apply(plan, run)
+    (step,) = read_steps(plan.steps, pl.lit(value=True))
+    with desk.journal(run) as journal:
+        intent, done = journal._rows()
+    assert (intent[3], done[3]) == ("intent", "done")
+    assert intent[7] == fingerprint(step, {})
 
 
 def test_a_full_tenant_stops_its_creations_only(desk):

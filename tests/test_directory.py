@@ -304,7 +304,8 @@ def test_a_list_is_never_filtered() -> None:
         assert "domain=sd.belajar.id" in target
         assert "maxResults=500" in target
         assert "query=" not in target
-        assert "recovery" not in target
+        assert "birth" not in target
+        assert "phones" not in target
 
 
 def test_a_search_result_is_checked_for_the_whole_marker() -> None:

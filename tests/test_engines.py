@@ -23,7 +23,7 @@ from belajarid_recon.directory.snapshot import SnapshotRequest, read_facts, seal
 from belajarid_recon.engines import LocalEngine, open_engine
 from belajarid_recon.errors import InputError, PlanError, SettingsError
 from belajarid_recon.population.create import CreateRequest, create_population
-from belajarid_recon.settings import EngineName, Run, Settings
+from belajarid_recon.settings import EngineName, Recovery, Run, Settings
 
 PEOPLE = 1_200
 PARTS = (1, 4, 128)
@@ -129,6 +129,51 @@ def test_people_under_doubt_are_counted_once_whatever_the_cut(folder):
         sum(sum(r.values()) for r in p.facts.people.values()) for p in (plan_of(folder, Run(parts=4)).plan, made)
     )
     assert before == after
+
+
+def test_shared_and_missing_contacts_are_counted_whatever_the_cut(folder):
+    """An office's number on many people is written to nobody; by tenant and by school the counts are the same for any cut."""
+    office = folder / "office"
+    (office / "extract").mkdir(parents=True)
+    for table in (folder / "extract").glob("*.parquet"):
+        frame = pl.read_parquet(table)
+        if table.stem == "ptk":
+            number = (
+                pl.when(pl.int_range(pl.len()) < frame.height // 2).then(pl.lit("0812 3456 7801")).otherwise("no_hp")
+            )
+            frame = frame.with_columns(email=pl.lit("bersama@example.org"), no_hp=number)
+        frame.write_parquet(office / "extract" / table.name)
+    seen = []
+    for parts in (1, 4):
+        (office / f"snapshot{parts}").symlink_to(folder / f"snapshot{parts}")
+        planned = plan_of(office, Run(parts=parts))
+        facts, by_school = planned.plan.facts, pl.read_parquet(planned.folder.no_contact)
+        seen.append((planned.plan.digest, facts.contacts, facts.no_contact, by_school.rows()))
+    assert seen[0] == seen[1]
+    written = pl.read_parquet(planned.folder.contacts)
+    assert written["recovery_email"].null_count() == written.height > 0
+    assert "+6281234567801" not in written["recovery_phone"]
+    assert by_school["accounts"].sum() == sum(sum(tenant.values()) for tenant in facts.no_contact.values())
+    assert "contact-shared" in set(by_school["reason"])
+    assert by_school["npsn"].null_count() == 0
+
+
+def test_settings_say_whose_contacts_are_written(folder):
+    """Pupils' only where asked for, nobody's where staff is off; nothing is missed then either."""
+    seen = []
+    for choice in (Recovery(staff=False), Recovery(), Recovery(pupils=True)):
+        settings = settings_of(folder, Run(parts=4)).model_copy(update={"recovery": choice})
+        planned = pipeline.plan_from_snapshot(settings, request_of(folder), folder / "snapshot4")
+        writing = planned.plan.steps.filter(pl.col("recovery").is_not_null())
+        seen.append((writing["reason"].str.contains("pupil").sum(), writing.height))
+        assert bool(planned.plan.facts.no_contact) == choice.staff
+        assert planned.folder.contacts.exists() == bool(writing.height)
+        assert not list(planned.folder.records.rglob("contact*.parquet"))
+    (none, nothing), (few, staff), (pupils, everybody) = seen
+    assert (none, nothing, few) == (0, 0, 0)
+    assert staff > 0
+    assert everybody - pupils == staff
+    assert pupils > 100
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from belajarid_recon.errors import BusyError, InputError, PlanError, SettingsErr
 from belajarid_recon.population.advance import AdvanceRequest, advance_population
 from belajarid_recon.schemas import EXTRACT, Jenjang
 from belajarid_recon.settings import Endpoint, Run, Settings
-from belajarid_recon.state.folders import RunStatus, new_run
+from belajarid_recon.state.folders import RunStatus, list_runs, new_run
 from belajarid_recon.state.ledger import reserve_addresses
 from belajarid_recon.state.lock import StateLock
 from worlds import DAY, World, world
@@ -153,6 +153,69 @@ def test_no_personal_number_is_in_a_planned_run(converged: World):
         assert '"password"' not in text_of(path), path.name
     assert looked_at > 10
     assert list(converged.settings.state.rglob("records/part=*/desired.parquet"))
+
+
+def contacts_in(extract: Path) -> set[str]:
+    """Distinctive parts of everybody's own contacts: local parts of addresses, and the last eleven digits of phones."""
+    found: set[str] = set()
+    for table, address, number in (("ptk", "email", "no_hp"), ("peserta_didik", "email", "nomor_telepon_seluler")):
+        rows = tables_of(extract, table)
+        found |= set(rows[address].drop_nulls().str.split("@").list.first())
+        found |= set(rows[number].drop_nulls().str.replace_all(r"\D", "").str.tail(11))
+    return found
+
+
+def files_with(state: Path, words: set[str]) -> set[str]:
+    """Names of the files below a folder in which one of `words` stands."""
+    pattern = re.compile(r"(?:murid|ptk)\.\d+\.\d+|800\d{8}")
+    return {path.name for path in state.rglob("*") if path.is_file() and words & set(pattern.findall(text_of(path)))}
+
+
+def test_contacts_reach_the_directory_and_stand_in_one_file_until_then(converged: World, tmp_path: Path):
+    """What the first week's steps named is on their accounts and in no file; the next week's waits in one. No pupil's is anywhere."""
+    later = shuffled(converged.extract, tmp_path / "later", seed=1)
+    staff = tables_of(later, "ptk").with_columns(
+        pl.col("email").fill_null(pl.format("ptk.9999.{}@example.org", pl.int_range(pl.len())))
+    )
+    staff.write_parquet(later / "ptk" / "a.parquet")
+    (later / "ptk" / "b.parquet").unlink()
+    first = next(run for run in list_runs(converged.settings.state) if run.status() is RunStatus.CLOSED)
+    writing = pipeline.read_plan(first.plan).steps.filter(pl.col("recovery").is_not_null())
+    assert writing.filter(pl.col("reason").str.contains("pupil")).is_empty()
+    accounts = {row["marker"]: row["account"] for tenant in Jenjang for row in converged.emulator.accounts(tenant)}
+    for word, field in (("email", "recoveryEmail"), ("phone", "recoveryPhone")):
+        there = [marker for marker, account in accounts.items() if field in account]
+        assert sorted(there) == sorted(writing.filter(pl.col("recovery").str.contains(word))["marker"])
+        assert len(there) > 100
+    planned = pipeline.make_plan(converged.settings, pipeline.PlanRequest(extract=later, date=DAY))
+    assert set(planned.plan.steps.select("action", "recovery", "before").rows()) == {
+        ("update", "email", '{"recovery":null}')
+    }
+    assert planned.folder.contacts.stat().st_mode & 0o777 == 0o600
+    assert not first.contacts.exists()
+    contacts = contacts_in(converged.extract) | contacts_in(later)
+    assert len(contacts) > 1_000
+    assert files_with(converged.settings.state, contacts) == {planned.folder.contacts.name}
+
+
+def test_runs_that_cannot_be_applied_any_more_keep_no_contacts(converged: World, tmp_path: Path):
+    """Not one that a later run has overtaken, nor one that was killed when it was over; one that waits keeps them."""
+    settings = converged.settings.model_copy(update={"state": tmp_path / "state"})
+    settings.state.mkdir()
+    overtaken, closed, waiting, given_up = (
+        new_run(settings.state, ScaledClock(), SystemRandomness()) for _ in range(4)
+    )
+    for run in (overtaken, closed, waiting, given_up):
+        run.plan.mkdir()
+        (run.plan / "plan.json").write_bytes(b"{}")
+        run.contacts.write_bytes(b"x")
+    for status in (RunStatus.APPLYING, RunStatus.CLOSED):
+        closed.mark(status, ScaledClock())
+    closed.journal.write_bytes(b"x")
+    closed.contacts.write_bytes(b"as a kill between the mark and the removal leaves them")
+    pipeline.abandon_run(settings, given_up.run_id)
+    kept = [run.contacts.exists() for run in (overtaken, closed, waiting, given_up)]
+    assert kept == [False, False, True, False]
 
 
 def text_of(path: Path) -> str:

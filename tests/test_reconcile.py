@@ -6,8 +6,8 @@ from datetime import date
 
 import polars as pl
 
-from belajarid_recon.reconcile import ALIASES, DELETABLE, NOTICES, Remembered, reconcile_part
-from belajarid_recon.schemas import DESIRED, OBSERVED, Standing
+from belajarid_recon.reconcile import ALIASES, DELETABLE, NO_CONTACT, NOTICES, Remembered, reconcile_part
+from belajarid_recon.schemas import ACCOUNT_ATTRIBUTES, DESIRED, OBSERVED, Standing
 
 NOBODY = pl.Series([], dtype=pl.Binary)
 
@@ -36,6 +36,9 @@ def desired(number: int, **changes: object) -> dict[str, object]:
         "npsn": "20328765",
         "listed": False,
         "suspended": False,
+        "offers_email": False,
+        "offers_phone": False,
+        "contact_reason": None,
     } | changes
 
 
@@ -55,6 +58,8 @@ def observed(number: int, **changes: object) -> dict[str, object]:
         "suspended": False,
         "is_admin": False,
         "aliases": None,
+        "has_recovery_email": False,
+        "has_recovery_phone": False,
         "read_at": None,
     } | changes
 
@@ -195,9 +200,81 @@ def test_two_accounts_with_one_marker_get_no_step():
     assert tally(result, "marker-on-two-accounts") == 1
 
 
+BOTH = {"offers_email": True, "offers_phone": True}
+THERE = {"has_recovery_email": True, "has_recovery_phone": True}
+
+
+def test_a_creation_writes_what_the_register_offers():
+    """The contacts are named, their values are elsewhere."""
+    assert only(changes([desired(1, **BOTH)], []))["recovery"] == "email,phone"
+    assert only(changes([desired(1, offers_phone=True)], []))["recovery"] == "phone"
+    assert only(changes([desired(1)], []))["recovery"] is None
+
+
+def test_an_account_without_a_contact_gets_it_and_one_with_it_keeps_it():
+    """Only what the directory has not is written; what is there may be the owner's."""
+    row = only(changes([desired(1, **BOTH)], [observed(1)]))
+    assert (row["action"], row["recovery"], row["before"]) == ("update", "email,phone", '{"recovery":null}')
+    assert [row[name] for name in ACCOUNT_ATTRIBUTES] == [None] * len(ACCOUNT_ATTRIBUTES)
+    half = only(changes([desired(1, **BOTH)], [observed(1, has_recovery_email=True)]))
+    assert half["recovery"] == "phone"
+    full = changes(
+        [desired(1, **BOTH), desired(2), desired(3, offers_phone=True)], [observed(n, **THERE) for n in (1, 2, 3)]
+    )
+    assert full.proposals.is_empty()
+    assert tally(full, "no-op") == 3
+
+
+def test_a_contact_goes_with_another_change():
+    """One call for both; the action is named after the change."""
+    row = only(changes([desired(1, npsn="20399999", **BOTH)], [observed(1)]))
+    assert (row["action"], row["npsn"], row["recovery"]) == ("move", "20399999", "email,phone")
+    assert row["before"] == '{"npsn":"20328765","recovery":null}'
+
+
+def test_nobody_gets_a_contact_whom_a_plan_does_not_touch():
+    """Administrators, two accounts of one marker, leavers and people without eligibility stay as they are."""
+    admin = changes([desired(1, **BOTH)], [observed(1, is_admin=True)])
+    assert admin.proposals.is_empty()
+    assert tally(admin, "administrator-untouched") == 1
+    twice = changes([desired(1, **BOTH)], [observed(1), observed(1, id="id-other")])
+    assert twice.proposals.is_empty()
+    gone = desired(1, standing=Standing.LEAVER.value, reason="left-retired", offers_email=None, offers_phone=None)
+    assert only(changes([gone], [observed(1)]))["recovery"] is None
+
+
+def test_a_foreign_suspension_stays_when_a_contact_is_written():
+    """The contact is written, the suspension is not lifted."""
+    row = only(changes([desired(1, **BOTH)], [observed(1, suspended=True)]))
+    assert (row["action"], row["recovery"], row["suspended"]) == ("update", "email,phone", None)
+    assert row["before"] == '{"recovery":null}'
+
+
+def test_staff_without_a_way_of_recovery_are_counted_by_school():
+    """Whoever has nothing in the register and nothing in the directory, with the reason, whether the account is there or not."""
+    missing = {"role": "guru", "contact_reason": "contact-missing"}
+    wanted = [
+        desired(1, **missing),
+        desired(2, **missing),
+        desired(3, **missing),
+        desired(4, **missing, npsn="20399999"),
+        desired(5, role="guru", contact_reason="contact-shared"),
+        desired(6, role="guru", offers_phone=True),
+        desired(7),
+    ]
+    seen = [observed(1), observed(2, has_recovery_phone=True), observed(5), observed(6), observed(7)]
+    counted = changes(wanted, seen).no_contact.sort("npsn", "reason")
+    assert counted.schema == NO_CONTACT
+    assert counted.rows() == [
+        ("sd", "20328765", "contact-missing", 2),
+        ("sd", "20328765", "contact-shared", 1),
+        ("sd", "20399999", "contact-missing", 1),
+    ]
+
+
 def test_everybody_is_counted_once():
     """Proposals, no-ops and reasons together are all desired rows and all observed strangers."""
-    wanted = [desired(n) for n in range(10)] + [
+    wanted = [desired(n, **(BOTH if n % 2 else {})) for n in range(10)] + [
         desired(20, standing=Standing.LEAVER.value, reason="left-retired"),
         desired(21, standing=Standing.INELIGIBLE.value, reason="no-class"),
     ]

@@ -297,6 +297,8 @@ DAMAGE = {
 def damaged(seed: int, changes: int) -> ExtractBuilder:
     """The tiny extract with cells overwritten, rows repeated and rows removed at random."""
     world, chance = tiny_builder(), random.Random(seed)  # noqa: S311 - test data
+    for number, row in enumerate(world.tables["ptk"]):
+        row |= {"email": f"guru{number}@example.org", "no_hp": f"0812345678{number:02}"}
     for _ in range(changes):
         table = chance.choice(sorted(EXTRACT))
         rows = world.tables[table]

@@ -166,13 +166,31 @@ def test_every_account_is_there_once_with_its_attributes(tmp_path: Path) -> None
         "account_key": bytes.fromhex(plain["externalIds"][0]["value"][:32]) + bytes([JENJANG_CODE[Jenjang.SD]]),
         "tenant": "sd", "id": plain["id"], "user_id": "budi.santoso0001", "domain": "sd.belajar.id",
         "given_name": "Budi", "family_name": "Santoso", "ou_path": "/Jawa Barat", "npsn": "20100100",
-        "listed": False, "suspended": False, "is_admin": False, "aliases": None, "read_at": None,
+        "listed": False, "suspended": False, "is_admin": False, "aliases": None, "has_recovery_email": False,
+        "has_recovery_phone": False, "read_at": None,
     }  # fmt: skip
     assert (rows[admin["id"]]["is_admin"], rows[admin["id"]]["suspended"], rows[admin["id"]]["listed"]) == (True,) * 3
     (row,) = read_unmarked(tmp_path / "s").to_dicts()
     assert (row["account_key"], row["user_id"], row["domain"]) == (None, "kepala.sekolah", "guru.sd.belajar.id")
     assert (row["given_name"], row["family_name"], row["npsn"]) == (None, None, None)
     assert marked_rows(tmp_path / "s").schema == OBSERVED
+
+
+def test_of_a_recovery_contact_only_its_presence_is_kept(tmp_path: Path) -> None:
+    """The owner's address and number go no further than the page they came on."""
+    both = account(1, recoveryEmail="pemilik@example.org", recoveryPhone="+6281234567801")
+    live = [both, account(2, recoveryPhone="+6281234567801", externalIds=None), account(3, recoveryEmail="")]
+    sealed(ListedDirectory(live=live), tmp_path / "s", parts=1)
+    seen = pl.concat([marked_rows(tmp_path / "s"), read_unmarked(tmp_path / "s")]).sort("id")
+    assert seen.select("has_recovery_email", "has_recovery_phone").rows() == [
+        (True, True),
+        (False, True),
+        (False, False),
+    ]
+    for path in tmp_path.rglob("*.*"):
+        text = path.read_bytes() if path.suffix != ".parquet" else str(pl.read_parquet(path).rows()).encode()
+        assert b"pemilik" not in text
+        assert b"81234567801" not in text
 
 
 def test_parts_are_cut_by_the_markers_top_bits_and_sorted(tmp_path: Path) -> None:
@@ -219,9 +237,10 @@ def test_the_digest_is_the_contents(
         {"removed": [account(99, primaryEmail="gone.away0001@sd.belajar.id")]},
         {"live": [account(1), account(2, aliases=["other.name0001@sd.belajar.id"])]},
         {"live": [account(1), account(2, externalIds=None)]},
+        {"live": [account(1), account(2, recoveryPhone="+6281234567801")]},
         {"live": [account(1)]},
     ],
-    ids=["a unit", "a deleted account", "an alias", "a marker gone", "an account gone"],
+    ids=["a unit", "a deleted account", "an alias", "a marker gone", "a recovery phone", "an account gone"],
 )
 def test_the_digest_sees_everything(change: dict[str, Any], tmp_path: Path) -> None:
     """Units, deleted accounts, aliases and markers are content too."""

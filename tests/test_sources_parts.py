@@ -9,14 +9,14 @@ import pytest
 
 from belajarid_recon.errors import InputError
 from belajarid_recon.sources.extract import PERSON_KEYS, open_extract
-from belajarid_recon.sources.parts import ShuffledExtract, shuffle_extract
+from belajarid_recon.sources.parts import Cut, ShuffledExtract, shuffle_extract
 from belajarid_recon.sources.tables import read_batches
 from extract_builder import MARKER_KEY, tiny_builder, tiny_extract, work
 
 
 def shuffled(folder: Path, scratch: Path, parts: int = 4, threads: int = 2) -> ShuffledExtract:
     """A shuffled extract."""
-    return shuffle_extract(open_extract(folder), parts=parts, marker_key=MARKER_KEY, folder=scratch, threads=threads)
+    return shuffle_extract(open_extract(folder), Cut(scratch, parts, MARKER_KEY, threads))
 
 
 def test_every_row_is_in_one_part_with_all_of_its_person(tmp_path):

@@ -16,7 +16,13 @@ from typing import TypeVar
 
 import polars as pl
 
-from belajarid_recon.desired.accounts import DesiredRules, desired_accounts, hold_doubted
+from belajarid_recon.desired.accounts import (
+    DesiredRules,
+    account_contacts,
+    desired_accounts,
+    hold_doubted,
+    withdraw_contacts,
+)
 from belajarid_recon.desired.groups import memberships, schools_of
 from belajarid_recon.desired.reasons import ReasonCode
 from belajarid_recon.desired.verdicts import VERDICTS, best_verdicts, person_verdicts, verdicts
@@ -26,21 +32,26 @@ from belajarid_recon.errors import PlanError
 from belajarid_recon.plan.groups import KNOWN_GROUP, PartMembers, compare_members
 from belajarid_recon.reconcile import TALLY, PartChanges, Remembered, reconcile_part
 from belajarid_recon.records import (
+    CONTACT_COLUMNS,
     Doubts,
     Period,
+    Shared,
     add_counts,
     check_counts,
+    contact_evidence,
     evidence_seed,
     find_duplicates_in,
+    find_shared,
     make_records,
     make_reference,
     write_evidence,
 )
 from belajarid_recon.regulations import Regulation
-from belajarid_recon.schemas import QUARANTINE, GroupKind, NoStep, Standing, conform
+from belajarid_recon.schemas import CONTACT, QUARANTINE, GroupKind, NoStep, Standing, conform
 from belajarid_recon.secrets import Secret
+from belajarid_recon.settings import Recovery
 from belajarid_recon.sources.extract import Extract
-from belajarid_recon.sources.parts import ShuffledExtract, TableCounts, read_broadcast, shuffle_extract
+from belajarid_recon.sources.parts import Cut, ShuffledExtract, TableCounts, read_broadcast, shuffle_extract
 
 T = TypeVar("T")
 
@@ -112,37 +123,41 @@ class Register:
     extract: Extract
     day: date
     regulation: Regulation
+    recovery: Recovery
     marker_key: Secret
     group_kinds: tuple[GroupKind, ...] = ()
     """Kinds of groups that the settings ask for."""
 
 
 def write_records(loop: PartLoop, register: Register) -> RecordFacts:
-    """Make people, duties and desired accounts of every part; write the desired accounts, and who is under doubt, into the loop's folder.
+    """Make people and duties of every part; write desired accounts, their contacts, and who is under doubt into the loop's folder.
 
     Where the settings ask for groups, the schools and who belongs to which group are written too.
 
-    While it works, the folder holds personal numbers: it is the one place of a run that does. Raises InputError for a file damaged inside.
+    While it works, the folder holds personal numbers, and the contacts until `remove_contacts`: it is the one place of a run that
+    does. Raises InputError for a file damaged inside.
     """
-    extract, marker_key, period = register.extract, register.marker_key, Period.of(register.day)
+    extract, period = register.extract, Period.of(register.day)
     reference = make_reference(read_broadcast(extract, period.semester_id))
-    shuffled = loop.folder / "shuffled"
+    shuffled, seed = loop.folder / "shuffled", evidence_seed(register.marker_key)
     loop.watch("shuffle", 0, 1)
     try:
-        cut = shuffle_extract(extract, parts=loop.parts, marker_key=marker_key, folder=shuffled, threads=loop.threads)
+        how = Cut(shuffled, loop.parts, register.marker_key, loop.threads, register.recovery.kinds())
+        cut = shuffle_extract(extract, how)
         loop.watch("shuffle", 1, 1)
         rules = DesiredRules(register.regulation, reference, pl.DataFrame(schema={"person_id": pl.Binary}))
-        work = DesiredWork(cut, rules, period, evidence_seed(marker_key), loop.folder, register.group_kinds)
-        made = loop.each("records", work)
+        made = loop.each("records", DesiredWork(cut, rules, period, seed, loop.folder, register.group_kinds))
         counts = add_counts([reference.counts, cut.counts, *(part.counts for part in made)])
         check_counts(counts, extract.rows)
         doubts = find_duplicates_in(loop.files("evidence"))
+        shared = find_shared(loop.files("contact-evidence"), seed, register.recovery.people_per_contact_max)
     finally:
         shutil.rmtree(shuffled, ignore_errors=True)
-        for path in loop.files("evidence"):
+        for path in (*loop.files("evidence"), *loop.files("contact-evidence")):
             path.unlink(missing_ok=True)
     if register.group_kinds:
         schools_of(reference.schools).write_parquet(loop.folder / SCHOOLS_FILE)
+    _withdraw(loop, shared)
     told = pl.concat([part.verdicts for part in made] + _hold(loop, doubts))
     quarantine = pl.concat([reference.quarantine, cut.quarantine, *(part.quarantine for part in made)])
     return RecordFacts(
@@ -187,14 +202,18 @@ class DesiredWork:
         part_file(self.folder, part, "desired").parent.mkdir(exist_ok=True)  # not its parents: a removed run stays so
         write_evidence(records.evidence, part_file(self.folder, part, "evidence"))
         desired = desired_accounts(records.people, records.duties, self.rules)
+        contacts = account_contacts(records.people, desired)
+        told = contact_evidence(contacts.unique("person_id"), self.evidence_seed)
+        write_evidence(told, part_file(self.folder, part, "contact-evidence"))
+        contacts.select(CONTACT.names()).write_parquet(part_file(self.folder, part, "contacts"), compression="lz4")
         # Read once or twice, soon: packing it would cost more than it saves.
         desired.write_parquet(part_file(self.folder, part, "desired"), compression="uncompressed", statistics=False)
         if self.group_kinds:
             of_groups = memberships(records.duties, desired, self.rules.regulation, self.group_kinds)
             of_groups.belongs.write_parquet(part_file(self.folder, part, "memberships"))
             of_groups.unclear.write_parquet(part_file(self.folder, part, "unclear"))
-        told = verdicts(person_verdicts(records.people, records.duties, desired), records.counts)
-        return PartRecords(records.counts, records.quarantine, told)
+        seen = verdicts(person_verdicts(records.people, records.duties, desired), records.counts)
+        return PartRecords(records.counts, records.quarantine, seen)
 
 
 def _hold(loop: PartLoop, doubts: Doubts) -> list[pl.DataFrame]:
@@ -243,6 +262,53 @@ class DoubtWork:
         return _Doubted(wanted.select("account_key"), conform(changed, VERDICTS))
 
 
+def _withdraw(loop: PartLoop, shared: Shared) -> None:
+    """Take contacts that too many people share out of the parts' contacts, and write whose they were."""
+    found = [pl.DataFrame(schema=_WITHDRAWN)]
+    if len(shared.digests):
+        found += loop.each("contacts", SharedWork(shared, loop.folder))
+    pl.concat(found).sort("account_key").write_parquet(loop.folder / WITHDRAWN_FILE)
+
+
+WITHDRAWN_FILE = "withdrawn.parquet"
+"""Account keys of people with a contact that too many people share, and which one, of all parts."""
+
+_WITHDRAWN = pl.Schema({"account_key": pl.Binary, "offers_email": pl.Boolean, "offers_phone": pl.Boolean})
+
+
+@dataclass(frozen=True)
+class SharedWork:
+    """Takes shared contacts out of a part's, and says whose they were."""
+
+    shared: Shared
+    folder: Path
+
+    def __call__(self, part: int) -> pl.DataFrame:
+        """Look through one part."""
+        path = part_file(self.folder, part, "contacts")
+        contacts = pl.read_parquet(path)
+        own = self.shared.without(contacts)
+        lost = pl.DataFrame(
+            {
+                "account_key": contacts["account_key"],
+                "offers_email": contacts["recovery_email"].is_not_null() & own["recovery_email"].is_null(),
+                "offers_phone": contacts["recovery_phone"].is_not_null() & own["recovery_phone"].is_null(),
+            },
+            schema=_WITHDRAWN,
+        ).filter(pl.col("offers_email") | pl.col("offers_phone"))
+        if lost.height:
+            own.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in CONTACT_COLUMNS)).write_parquet(
+                path, compression="lz4"
+            )
+        return lost
+
+
+def remove_contacts(loop: PartLoop) -> None:
+    """Remove the contacts that `write_records` wrote. What is planned from the records afterwards knows only which there were."""
+    for path in loop.files("contacts"):
+        path.unlink(missing_ok=True)
+
+
 def _by_standing(told: pl.DataFrame) -> dict[str, dict[str, int]]:
     """VERDICTS of all parts as standing to reason to people."""
     summed = told.group_by("standing", "reason").agg(pl.col("people").sum()).sort("standing", "reason")
@@ -276,9 +342,10 @@ def reconcile_parts(loop: PartLoop, snapshot: Path, rules: ReconcileRules) -> li
     ).unique(["jenjang", "folded"], keep="first", maintain_order=True)
     try:
         doubted = pl.read_parquet(loop.folder / DOUBTED_FILE)
+        withdrawn = pl.read_parquet(loop.folder / WITHDRAWN_FILE)
     except OSError as error:  # also a run that an earlier version made
         raise PlanError(f"the run's records are gone or damaged: {loop.folder}", hint="plan again") from error
-    return loop.each("compare", CompareWork(loop.folder, snapshot, rules, spelling, doubted, loop.threads))
+    return loop.each("compare", CompareWork(loop.folder, snapshot, rules, spelling, doubted, withdrawn, loop.threads))
 
 
 @dataclass(frozen=True)
@@ -290,11 +357,13 @@ class CompareWork:
     rules: ReconcileRules
     spelling: pl.DataFrame
     doubted: pl.DataFrame
+    withdrawn: pl.DataFrame
     threads: int
 
     def __call__(self, part: int) -> PartChanges:
         """Compare one part."""
-        desired = hold_doubted(pl.read_parquet(part_file(self.folder, part, "desired")), self.doubted)
+        desired = pl.read_parquet(part_file(self.folder, part, "desired"))
+        desired = hold_doubted(withdraw_contacts(desired, self.withdrawn), self.doubted)
         served = desired.filter(pl.col("jenjang").is_in(list(self.rules.orgunits)))
         observed = read_part(self.snapshot, part)
         made = reconcile_part(

@@ -44,15 +44,17 @@ from belajarid_recon.partitions import (
     Watch,
     quiet,
     reconcile_parts,
+    remove_contacts,
     write_records,
 )
 from belajarid_recon.plan.build import PlanContext, build_plan
+from belajarid_recon.plan.contacts import contacts_digest, contacts_salt, step_contacts, write_contacts
 from belajarid_recon.plan.definition import Plan, frame_digest
 from belajarid_recon.plan.file import FACTS_FILE as FACTS_OF_PLAN
-from belajarid_recon.plan.file import read_plan, write_plan
+from belajarid_recon.plan.file import read_date, read_plan, write_plan
 from belajarid_recon.plan.groups import known_groups, stranger_tallies
 from belajarid_recon.plan.remembered import remember, restorable
-from belajarid_recon.reconcile import PartChanges
+from belajarid_recon.reconcile import NO_CONTACT, PartChanges
 from belajarid_recon.regulations import load_regulations
 from belajarid_recon.schemas import GROUP, OBSERVED_GROUP, Action, Jenjang, NoStep
 from belajarid_recon.secrets import Secret, load_key
@@ -209,13 +211,13 @@ def _check_sealed(settings: Settings, sealed: SnapshotFacts) -> None:
 def opened_register(settings: Settings, request: PlanRequest) -> Register:
     """Everything that can be refused before a run folder is made, and the checked extract."""
     _refuse_unfinished(settings.state)
-    _remove_half_made(settings.state)
+    _remove_leftovers(settings.state)
     _refuse_earlier(settings.state, request.date)
     regulation = load_regulations(settings.regulations, request.date, request.regulation)
     keys = Keys.of(settings)
     kinds = tuple(sorted({rule.kind for rule in settings.groups}))
     extract = open_extract(request.extract, threads=settings.run.threads)
-    return Register(extract, request.date, regulation, keys.marker, kinds)
+    return Register(extract, request.date, regulation, settings.recovery, keys.marker, kinds)
 
 
 def desired_parts(settings: Settings, register: Register, folder: Path) -> Iterator[pl.DataFrame]:
@@ -237,13 +239,25 @@ def _planned(
             loop = PartLoop(run.records, settings.run.parts, settings.run.threads, watch, engine)
             counts = _write_records(loop, run, register)
             snapshot(run)
-            plan = _plan(settings, run, run.snapshot, loop)
+            plan, no_contact = _plan(settings, run, run.snapshot, loop)
+        no_contact.write_parquet(run.no_contact)
+        plan = _with_contacts(plan, run, loop, contacts_salt(register.marker_key, plan.facts.date))
         write_plan(run.plan, plan)
     except BaseException:
         # A run without a plan is of no use, and it holds personal numbers.
         shutil.rmtree(run.path, ignore_errors=True)
         raise
     return PlannedRun(run, plan, counts)
+
+
+def _with_contacts(plan: Plan, run: RunFolder, loop: PartLoop, salt: bytes) -> Plan:
+    """The plan with the digest of the recovery contacts its steps write, which go to the run's own file; all others are removed."""
+    contacts = step_contacts(plan.steps, loop.files("contacts"))
+    remove_contacts(loop)
+    if contacts.is_empty():
+        return plan
+    write_contacts(run.contacts, contacts, salt)
+    return replace(plan, facts=replace(plan.facts, contacts=contacts_digest([contacts], salt)))
 
 
 def _write_records(loop: PartLoop, run: RunFolder, register: Register) -> dict[str, dict[str, int]]:
@@ -253,6 +267,7 @@ def _write_records(loop: PartLoop, run: RunFolder, register: Register) -> dict[s
     made_from = {
         "date": register.day.isoformat(),
         "regulation": register.regulation.id,
+        "recovery": register.recovery.model_dump(),
         "regulation_digest": hashlib.sha256(register.regulation.model_dump_json().encode()).hexdigest(),
         "parts": loop.parts,
         "counts": records.counts,
@@ -322,7 +337,7 @@ def verify_run(settings: Settings, run_id: str | None = None, *, watch: Watch = 
             _Reader(settings, components, directories, watch).take(run, folder)
             with open_engine(settings.run) as engine:
                 loop = PartLoop(run.records, _made_from(run)["parts"], settings.run.threads, watch, engine)
-                again = _plan(settings, run, folder, loop)
+                again, _ = _plan(settings, run, folder, loop)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         result = _compare_plans(made, again)
@@ -355,7 +370,7 @@ def latest(settings: Settings) -> RunFolder:
 
 def _chosen(state: Path, run_id: str | None) -> RunFolder:
     """The run named, else the unfinished one, else the latest."""
-    _remove_half_made(state)
+    _remove_leftovers(state)
     run = open_run(state, run_id) if run_id else unfinished_run(state) or latest_run(state)
     if run is None:
         raise PlanError(f"no run yet: {state}", hint="make one with: belajarid-recon plan")
@@ -371,18 +386,26 @@ def _refuse_unfinished(state: Path) -> None:
         )
 
 
-def _remove_half_made(state: Path) -> None:
-    """Remove runs that were killed before their plan was written: they are of no use, and hold personal numbers."""
-    for run in list_runs(state):
-        if run.status() is RunStatus.PLANNED and not (run.plan / FACTS_OF_PLAN).exists():
+def _remove_leftovers(state: Path) -> None:
+    """Remove what holds personal numbers and is of no use.
+
+    That is runs that were killed before their plan was written, and recovery contacts of runs that are over or overtaken.
+    """
+    overtaken = False
+    for run in reversed(list_runs(state)):
+        status = run.status()
+        if status is RunStatus.PLANNED and not (run.plan / FACTS_OF_PLAN).exists():
             shutil.rmtree(run.path)
+        elif status is not RunStatus.APPLYING and (overtaken or status is not RunStatus.PLANNED):
+            run.contacts.unlink(missing_ok=True)
+        overtaken = overtaken or run.journal.exists()
 
 
 def _refuse_earlier(state: Path, day: date) -> None:
     """Refuse a date before that of a run that was applied: an old extract would undo what has happened since."""
     for run in reversed(list_runs(state)):
         if run.status() is RunStatus.CLOSED:
-            applied = read_plan(run.plan).day
+            applied = read_date(run.plan)
             if day < applied:
                 raise InputError(
                     f"a later week was applied already, that of {applied}: {day}",
@@ -442,8 +465,11 @@ class _Reader:
         return report
 
 
-def _plan(settings: Settings, run: RunFolder, snapshot: Path, loop: PartLoop) -> Plan:
-    """Compare a run's desired accounts with a snapshot and make a plan of the differences."""
+def _plan(settings: Settings, run: RunFolder, snapshot: Path, loop: PartLoop) -> tuple[Plan, pl.DataFrame]:
+    """Compare a run's desired accounts with a snapshot and make a plan of the differences, without the values of contacts.
+
+    With it comes reconcile.NO_CONTACT of all parts, sorted.
+    """
     made_from = _made_from(run)
     ledger = ledger_files(settings.state)
     sealed = read_facts(snapshot)
@@ -489,9 +515,12 @@ def _plan(settings: Settings, run: RunFolder, snapshot: Path, loop: PartLoop) ->
         "aliases": frame_digest(remembered.aliases),
         "guards": settings.guards.model_dump(),
         "groups": [rule.model_dump(mode="json") for rule in settings.groups],
+        "recovery": made_from["recovery"],
         "key_prints": prints,
     }
-    return build_plan(changes, context, inputs)
+    no_contact = pl.concat([NO_CONTACT.to_frame(), *(part.no_contact for part in changes)])
+    by_school = no_contact.group_by("tenant", "npsn", "reason").agg(pl.col("accounts").sum())
+    return build_plan(changes, context, inputs), by_school.sort("tenant", "npsn", "reason")
 
 
 def _asked_groups(settings: Settings, run: RunFolder) -> pl.DataFrame:

@@ -28,6 +28,7 @@ PROPOSAL = pl.Schema(
         "suspended": pl.Boolean,
         "alias": pl.String,
         "before": pl.String,
+        "recovery": pl.String,
         "kode_kabkota": pl.String,
     }
 )
@@ -67,6 +68,9 @@ BASE = pl.Schema(
 """What shares are shares of: accounts of ours that are not suspended, those of them in an administrators' domain, and members of ours
 in groups. `kode_kabkota` is null for accounts whose person the register does not mention."""
 
+NO_CONTACT = pl.Schema({"tenant": pl.String, "npsn": pl.String, "reason": pl.String, "accounts": pl.Int64})
+"""Accounts of staff that have no way of recovery, in the register nor in the directory, by school and schemas.ContactReason."""
+
 _BIT = {name: 1 << place for place, name in enumerate(ACCOUNT_ATTRIBUTES)}
 
 DELETABLE = pl.Schema({"account_key": pl.Binary, "on": pl.Date})
@@ -104,6 +108,7 @@ class PartChanges:
     tallies: pl.DataFrame
     bases: pl.DataFrame
     members: pl.DataFrame = field(default_factory=MEMBER_PROPOSAL.to_frame)
+    no_contact: pl.DataFrame = field(default_factory=NO_CONTACT.to_frame)
 
 
 def reconcile_part(
@@ -114,26 +119,28 @@ def reconcile_part(
     `desired` is schemas.DESIRED, `observed` schemas.OBSERVED with every `account_key` present. Rules: an account two rows claim
     gets no step; an administrator's account gets no step; an account someone else suspended stays suspended; an account whose
     person the register no longer mentions gets no step, because absence is not departure. A leaver's account that we suspended long
-    enough ago, and of whose end a notice was delivered since, is deleted.
+    enough ago, and of whose end a notice was delivered since, is deleted. A recovery contact goes to an account that has none of its
+    kind, and one that is there is never replaced: it may be the owner's.
     """
     active = _keep_accepted_domain(desired.filter(pl.col("standing") == Standing.ACTIVE), observed)
     changes, unchanged = _compared(active, observed, seed=seed, threads=threads)
+    lacking = _lacking(active, observed)
+    lacking_only = lacking.join(changes.select(account_key="key"), on="account_key", how="anti")
     creations = _creations(changes, active)
-    updates = _updates(changes, active, observed, remembered.suspended_by_us)
+    to_change = _to_change(changes, lacking, lacking_only)
+    updates = _updates(to_change, active, observed, remembered.suspended_by_us)
     endings = _endings(changes, desired, observed, remembered)
     asked = _asked_aliases(active, observed, remembered.aliases)
     aliases = _aliases(asked)
     verdicts = pl.concat([found.select(_VERDICT) for found in (updates, endings, aliases)])
     proposals = pl.concat([creations, *map(_proposed, (updates, _aliases_in_the_way(updates), endings, aliases))])
+    still = _unchanged(active, changes, lacking_only, unchanged)
+    found = conform(asked.group_by("tenant").len("count").with_columns(kind=pl.lit(ALIAS_FOUND)), TALLY)
     return PartChanges(
         proposals=proposals.sort("account_key", "action", "alias"),
-        tallies=pl.concat(
-            [
-                _tallies(desired, changes, verdicts, unchanged=_unchanged(active, changes, unchanged)),
-                conform(asked.group_by("tenant").len("count").with_columns(kind=pl.lit(ALIAS_FOUND)), TALLY),
-            ]
-        ),
+        tallies=pl.concat([_tallies(desired, changes, verdicts, unchanged=still), found]),
         bases=_bases(desired, observed),
+        no_contact=_no_contact(active, observed),
     )
 
 
@@ -180,23 +187,75 @@ def _keep_accepted_domain(active: pl.DataFrame, observed: pl.DataFrame) -> pl.Da
     )
 
 
+def _recovery(email: pl.Expr, phone: pl.Expr) -> pl.Expr:
+    """Which contacts are written, as schemas.STEP says it; null for none."""
+    words = pl.concat_str(
+        pl.when(email).then(pl.lit("email")), pl.when(phone).then(pl.lit("phone")), separator=",", ignore_nulls=True
+    )
+    return pl.when(email | phone).then(words)
+
+
+def _lacking(active: pl.DataFrame, observed: pl.DataFrame) -> pl.DataFrame:
+    """Accounts (`account_key`) that lack a contact which the register has, and what they lack (`recovery`)."""
+    offering = active.filter(pl.col("offers_email") | pl.col("offers_phone")).select(
+        "account_key", "offers_email", "offers_phone"
+    )
+    if offering.is_empty():
+        return pl.DataFrame(schema={"account_key": pl.Binary, "recovery": pl.String})
+    there = observed.select("account_key", "has_recovery_email", "has_recovery_phone")
+    email = pl.col("offers_email") & ~pl.col("has_recovery_email")
+    phone = pl.col("offers_phone") & ~pl.col("has_recovery_phone")
+    return (
+        there.join(offering, on="account_key", how="inner")
+        .filter(email | phone)
+        .select("account_key", recovery=_recovery(email, phone))
+    )
+
+
+def _no_contact(active: pl.DataFrame, observed: pl.DataFrame) -> pl.DataFrame:
+    """NO_CONTACT of one part."""
+    without = active.filter(pl.col("contact_reason").is_not_null())
+    reached = observed.filter(pl.col("has_recovery_email") | pl.col("has_recovery_phone")).select("account_key")
+    counted = (
+        without.join(reached, on="account_key", how="anti")
+        .group_by("npsn", tenant="jenjang", reason="contact_reason")
+        .len("accounts")
+    )
+    return conform(counted, NO_CONTACT)
+
+
 def _creations(changes: pl.DataFrame, active: pl.DataFrame) -> pl.DataFrame:
     added = changes.filter(pl.col("kind") == "added").select(account_key="key")
     wanted = active.join(added, on="account_key", how="semi")
-    return conform(wanted.with_columns(tenant="jenjang", action=pl.lit(Action.CREATE.value)), PROPOSAL)
+    made = wanted.with_columns(
+        tenant="jenjang",
+        action=pl.lit(Action.CREATE.value),
+        recovery=_recovery(pl.col("offers_email"), pl.col("offers_phone")),
+    )
+    return conform(made, PROPOSAL)
+
+
+def _to_change(changes: pl.DataFrame, lacking: pl.DataFrame, lacking_only: pl.DataFrame) -> pl.DataFrame:
+    """Accounts that differ or lack a contact: `account_key`, `mask` and `old` of what differs, and `recovery`."""
+    changed = changes.filter(pl.col("kind") == "changed").select("mask", account_key="key", old="before")
+    return pl.concat(
+        [
+            changed.join(lacking, on="account_key", how="left"),
+            lacking_only.with_columns(mask=pl.lit(0)),
+        ],
+        how="diagonal_relaxed",
+    )
 
 
 def _updates(
-    changes: pl.DataFrame, active: pl.DataFrame, observed: pl.DataFrame, suspended_by_us: pl.Series
+    to_change: pl.DataFrame, active: pl.DataFrame, observed: pl.DataFrame, suspended_by_us: pl.Series
 ) -> pl.DataFrame:
     """Changed accounts with their action; a null action means no step, and `reason` says why."""
     ours = pl.DataFrame({"account_key": suspended_by_us}, schema={"account_key": pl.Binary}).with_columns(
         suspended_by_us=pl.lit(value=True)
     )
     changed = (
-        changes.filter(pl.col("kind") == "changed")
-        .select("mask", account_key="key", old="before")
-        .join(
+        to_change.join(
             active.select("account_key", "reason", "kode_kabkota", *ACCOUNT_ATTRIBUTES, tenant="jenjang"),
             on="account_key",
         )
@@ -211,7 +270,7 @@ def _updates(
     refusal = (
         pl.when(pl.col("is_admin"))
         .then(pl.lit(NoStep.ADMINISTRATOR_UNTOUCHED.value))
-        .when(pl.col("mask") == 0)
+        .when((pl.col("mask") == 0) & pl.col("recovery").is_null())
         .then(pl.lit(NoStep.SUSPENDED_BY_OTHER.value))
     )
     return changed.with_columns(
@@ -253,12 +312,13 @@ def _after(name: str) -> pl.Expr:
 
 
 def _before_json() -> pl.Expr:
-    """What is replaced, as a JSON object with sorted keys."""
-    pieces = []
-    for name in sorted(ACCOUNT_ATTRIBUTES):
+    """What is replaced, as a JSON object with sorted keys. A recovery contact replaces nothing."""
+    pieces = {"recovery": pl.when(pl.col("recovery").is_not_null()).then(pl.lit('"recovery":null'))}
+    for name in ACCOUNT_ATTRIBUTES:
         value = pl.struct(pl.col("old").struct.field(name)).struct.json_encode()
-        pieces.append(pl.when(_differs(name)).then(value.str.strip_prefix("{").str.strip_suffix("}")))
-    return pl.concat_str(pl.lit("{"), pl.concat_str(pieces, separator=",", ignore_nulls=True), pl.lit("}"))
+        pieces[name] = pl.when(_differs(name)).then(value.str.strip_prefix("{").str.strip_suffix("}"))
+    ordered = [pieces[name] for name in sorted(pieces)]
+    return pl.concat_str(pl.lit("{"), pl.concat_str(ordered, separator=",", ignore_nulls=True), pl.lit("}"))
 
 
 def _aliases_in_the_way(updates: pl.DataFrame) -> pl.DataFrame:
@@ -371,10 +431,11 @@ def _proposed(verdicts: pl.DataFrame) -> pl.DataFrame:
     return conform(verdicts.filter(pl.col("action").is_not_null()), PROPOSAL)
 
 
-def _unchanged(active: pl.DataFrame, changes: pl.DataFrame, expected: int) -> pl.DataFrame:
-    """No-ops by tenant: active rows the comparison did not list."""
-    listed = changes.select(account_key="key")
+def _unchanged(active: pl.DataFrame, changes: pl.DataFrame, lacking_only: pl.DataFrame, agreeing: int) -> pl.DataFrame:
+    """No-ops by tenant: active rows that the comparison did not list and that lack no contact."""
+    listed = pl.concat([changes.select(account_key="key"), lacking_only.select("account_key")])
     unchanged = active.join(listed, on="account_key", how="anti").group_by(tenant="jenjang").len("count")
+    expected = agreeing - lacking_only.height
     if unchanged["count"].sum() != expected:  # the Rust count is the truth; a gap would mean lost rows
         raise AssertionError(f"no-ops do not add up: {expected}")
     return unchanged.with_columns(kind=pl.lit("action"), name=pl.lit("no-op"))

@@ -102,6 +102,17 @@ class GroupNoStep(StrEnum):
     MEMBER_IS_A_STRANGER = "member-is-a-stranger"
 
 
+class ContactReason(StrEnum):
+    """Why an account of staff has no way of recovery, in the register nor in the directory (docs/reason-codes.md).
+
+    The later speaks where several hold. It is beside the account's step or no-op, not in place of it.
+    """
+
+    MISSING = "contact-missing"
+    UNUSABLE = "contact-unusable"
+    SHARED = "contact-shared"
+
+
 class StepClass(StrEnum):
     """What a wrong step would cost."""
 
@@ -193,9 +204,16 @@ PERSON = pl.Schema(
         "nisn": pl.String,
         "nuptk": pl.String,
         "tanggal_lahir": pl.Date,
+        "recovery_email": pl.String,  # lower case
+        "recovery_phone": pl.String,  # E.164
+        "contact_reason": pl.String,  # ContactReason, where both are null; null too where contacts are not read
     }
 )
-"""One row a person. NIK, NISN and NUPTK are null when missing or filler."""
+"""One row a person. NIK, NISN and NUPTK are null when missing or filler, contacts when missing or unusable."""
+
+CONTACT = pl.Schema({"account_key": pl.Binary, "recovery_email": pl.String, "recovery_phone": pl.String})
+"""One row an account that has at least one of the two. Values stand here, and in no table that outlives the plan's making but
+STEP_CONTACT."""
 
 DUTY = pl.Schema(
     {
@@ -237,6 +255,9 @@ _DESIRED: dict[str, Any] = {
     "npsn": pl.String,
     "listed": pl.Boolean,
     "suspended": pl.Boolean,
+    "offers_email": pl.Boolean,  # whether the register has a recovery address of the person's own
+    "offers_phone": pl.Boolean,
+    "contact_reason": pl.String,  # ContactReason, for accounts of staff where it has neither
 }
 DESIRED = pl.Schema(_DESIRED)
 """One row a person and jenjang the register says anything about; the attributes are null unless standing is active."""
@@ -255,6 +276,8 @@ _OBSERVED: dict[str, Any] = {
     "suspended": pl.Boolean,
     "is_admin": pl.Boolean,  # isAdmin or isDelegatedAdmin: never touched by a plan
     "aliases": pl.String,  # addresses beside the primary one, lower case, sorted, a space between; null: none
+    "has_recovery_email": pl.Boolean,  # whether; the address itself is not kept
+    "has_recovery_phone": pl.Boolean,
     "read_at": pl.Datetime("ms", "UTC"),
 }
 OBSERVED = pl.Schema(_OBSERVED)
@@ -352,11 +375,16 @@ STEP = pl.Schema(
         "group_name": pl.String,  # what people read in the directory; on group creations
         "member_id": pl.String,  # immutable id of the account that joins or leaves the group
         "before": pl.String,  # JSON object of what is replaced, keys sorted; null for creations
+        "recovery": pl.String,  # recovery contacts it writes: "email", "phone" or "email,phone"; their values: STEP_CONTACT
         "kode_kabkota": pl.String,
         "held_by": pl.String,  # guard that holds the step; null: free to run
     }
 )
 """One row a step. A null attribute is not written; `before` names exactly the attributes that are."""
+
+
+STEP_CONTACT = pl.Schema({"step": pl.Int64, "recovery_email": pl.String, "recovery_phone": pl.String})
+"""One row a step that writes recovery contacts and that no guard holds: the values, those it does not write null."""
 
 
 def conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from belajarid_recon.errors import SettingsError
-from belajarid_recon.schemas import GroupKind, Jenjang
+from belajarid_recon.schemas import GroupKind, Jenjang, PersonKind
 
 LOOPBACK_PASSWORD_ROUNDS = 1_000
 PASSWORD_ROUNDS = 10_000  # the most Google accepts: discovery document, User.hashFunction
@@ -253,6 +253,21 @@ class Keys(_Table):
     naming_file: Path | None = None
 
 
+class Recovery(_Table):
+    """Whose own mail and phone of the register become the recovery contacts of their accounts."""
+
+    staff: bool = True
+    pupils: bool = False
+    """Off, their contacts are not even read: most are children, and what the register has is often a parent's."""
+    people_per_contact_max: Annotated[int, Field(ge=1, le=1_000)] = 5
+    """A contact of more people than this is nobody's own, a school's office for one, and is not written."""
+
+    def kinds(self) -> frozenset[PersonKind]:
+        """Whose contacts are read. Users without a PTK row are staff, and the register's tables have none of theirs."""
+        staff = {PersonKind.PTK, PersonKind.PENGGUNA} if self.staff else set()
+        return frozenset(staff | ({PersonKind.PESERTA_DIDIK} if self.pupils else set()))
+
+
 class RegulationChoice(_Table):
     """What the shipped regulations leave to the ministry."""
 
@@ -273,6 +288,7 @@ class Settings(_Table):
     guards: Guards = Guards()
     deletion: Deletion | None = None
     aliases: Aliases | None = None
+    recovery: Recovery = Recovery()
     regulations: RegulationChoice = RegulationChoice()
     groups: Annotated[tuple[GroupRule, ...], Field(max_length=2 * len(Jenjang))] = ()
 

@@ -12,12 +12,15 @@ import polars as pl
 from belajarid_recon.directory.groups import group_marker_of
 from belajarid_recon.directory.interface import Account
 from belajarid_recon.directory.observed import npsn_of
+from belajarid_recon.plan.contacts import ContactBook
 from belajarid_recon.schemas import ACCOUNT_ATTRIBUTES, STEP, Action
 
 CONTAINER_ACTIONS = (Action.CREATE_ORGUNIT, Action.CREATE_GROUP)
 """Sent before all others, one at a time."""
 STEPS_PER_READ = 4_096
 FINGERPRINT_BYTES = 16
+CONTACT_FIELDS = ("recoveryEmail", "recoveryPhone")
+NO_CONTACTS = {"has_recovery_email": False, "has_recovery_phone": False}
 
 
 class Step(NamedTuple):
@@ -42,6 +45,7 @@ class Step(NamedTuple):
     group_name: str | None
     member_id: str | None
     before: str | None
+    recovery: str | None
     kode_kabkota: str | None
     held_by: str | None
 
@@ -109,14 +113,24 @@ def completed(step: Step, body: dict[str, Any], account: Account) -> dict[str, A
     """The update `body` as the account just read needs it.
 
     The directory replaces `organizations` whole, and titles and departments that somebody entered stand there: what was read
-    goes back with the cost centre of the primary entry changed, or of the first, where `npsn_of` looks for it.
+    goes back with the cost centre of the primary entry changed, or of the first, where `npsn_of` looks for it. A recovery contact
+    that has come since the plan stays: it may be the owner's.
     """
+    body = {name: value for name, value in body.items() if not (name in CONTACT_FIELDS and account.get(name))}
     if step.npsn is None:
         return body
     entries = [dict(entry) for entry in account.get("organizations") or ({"primary": True},)]
     chosen = next((entry for entry in entries if entry.get("primary")), entries[0])
     chosen["costCenter"] = step.npsn
     return body | {"organizations": entries}
+
+
+def contact_fields(step: Step, contacts: ContactBook) -> dict[str, str]:
+    """The recovery contacts the step writes, as fields of its request."""
+    if step.recovery is None:
+        return {}
+    pairs = zip(CONTACT_FIELDS, contacts.of(step.step), strict=True)
+    return {name: value for name, value in pairs if value is not None}
 
 
 def orgunit_body(step: Step) -> dict[str, Any]:
@@ -142,19 +156,24 @@ def carries_group_marker(group: Mapping[str, Any], marker: str | None) -> bool:
 def fingerprint(step: Step, body: dict[str, Any]) -> str:
     """What ties an intent to its request: a keyless hash over target and body, as the plan alone makes it.
 
-    Take it before a password is put in and before `completed`, so that a resumed step has the same.
+    Take it before a password and contacts are put in and before `completed`: a resumed step has the same then, and nobody finds a
+    number by trying them all.
     """
     content = orjson.dumps([step.action, step.target_id, body], option=orjson.OPT_SORT_KEYS)
     return blake2b(content, digest_size=FINGERPRINT_BYTES).hexdigest()
 
 
 def desired_attributes(step: Step) -> dict[str, Any]:
-    """What the step writes, by attribute (schemas.ACCOUNT_ATTRIBUTES), with the local part of an address as `user_id`."""
+    """What the step writes, by attribute (schemas.ACCOUNT_ATTRIBUTES), with the local part of an address as `user_id`.
+
+    Of a recovery contact, whether there is one: whoever put it there, nothing is left to do.
+    """
     values = {name: getattr(step, name) for name in ACCOUNT_ATTRIBUTES if name != "domain"}
     if step.address is not None:
         values["user_id"], _, values["domain"] = step.address.lower().partition("@")
     if step.is_creation:
         values["suspended"] = False
+    values |= {f"has_recovery_{word}": True for word in (step.recovery or "").split(",") if word}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -171,6 +190,8 @@ def attributes_of(account: Account) -> dict[str, Any]:
         "npsn": npsn_of(account.get("organizations")),
         "listed": account.get("includeInGlobalAddressList", True),
         "suspended": account.get("suspended", False),
+        "has_recovery_email": bool(account.get("recoveryEmail")),
+        "has_recovery_phone": bool(account.get("recoveryPhone")),
     }
 
 
@@ -196,9 +217,9 @@ def carries_step(step: Step, account: Account) -> bool:
 def stands_before(step: Step, account: Account) -> bool:
     """Whether each attribute the step writes has either its new value or the one the plan saw: nobody else changed it.
 
-    The local part of an address has one value only, because no step changes it.
+    The local part of an address has one value only, because no step changes it. A recovery contact was not there.
     """
-    before = orjson.loads(step.before or "{}")
+    before = orjson.loads(step.before or "{}") | NO_CONTACTS
     there = attributes_of(account)
     return all(
         there[name] == value or (name in before and there[name] == before[name])

@@ -19,6 +19,7 @@ from belajarid_recon.components import Clock, Randomness
 from belajarid_recon.directory.interface import Directory
 from belajarid_recon.directory.snapshot import read_facts, read_part
 from belajarid_recon.errors import InputError, PlanError
+from belajarid_recon.plan.contacts import ContactBook
 from belajarid_recon.plan.definition import Plan
 from belajarid_recon.settings import Settings
 from belajarid_recon.state.folders import RunFolder, RunStatus, list_runs
@@ -54,6 +55,7 @@ def apply_plan(
     _check_turn(run)
     digest = plan.digest
     _check_world(plan, settings, components.directories)
+    contacts = ContactBook.open(run.contacts, plan.facts.contacts)
     with _open_journal(run, plan, digest, components.clock) as journal:
         reached(KillPoint.JOURNAL_READY)
         run.mark(RunStatus.APPLYING, components.clock, plan_digest=digest)
@@ -61,6 +63,7 @@ def apply_plan(
         scope = ApplyScope(
             journal=journal,
             steps=plan.steps,
+            contacts=contacts,
             settings=settings,
             clock=components.clock,
             randomness=components.randomness,

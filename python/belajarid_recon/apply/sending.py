@@ -9,7 +9,7 @@ from typing import Any
 from belajarid_recon.apply.body import Step
 from belajarid_recon.apply.killpoints import KillPoint, reached
 from belajarid_recon.apply.operations import operation_of
-from belajarid_recon.apply.settle import ApplyReason, Outcome, Ready
+from belajarid_recon.apply.settle import ApplyReason, Outcome, Ready, contact_refusal
 from belajarid_recon.components import Clock
 from belajarid_recon.directory.interface import Directory, Verdict
 from belajarid_recon.state.journal import EventState
@@ -56,7 +56,7 @@ class Sender:
             confirmed = operation.confirmed(step, reply)
             return confirmed if confirmed is not None else self.settle(step)
         if verdict is Verdict.REJECTED:
-            return operation.refused(self.directory, step, reply)
+            return contact_refusal(body, reply) or operation.refused(self.directory, step, reply)
         if verdict is Verdict.THROTTLED:
             return Outcome(EventState.THROTTLED, "", reply.status, None, reply.retry_after_seconds)
         if verdict is Verdict.NOT_READY:

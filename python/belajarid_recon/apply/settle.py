@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from belajarid_recon.apply.body import (
+    CONTACT_FIELDS,
     Step,
     carries_group_marker,
     carries_step,
@@ -45,6 +46,8 @@ class ApplyReason(StrEnum):
     """Parked: the group to change is not there."""
     GROUP_FOREIGN = "group-foreign"
     """Parked: the group to change does not carry our marker (any more)."""
+    CONTACT_REFUSED = "contact-refused"
+    """Parked: the directory does not take the recovery contact, and there was nothing else to write."""
     USER_LIMIT = "user-limit-reached"
     """Throttled: the tenant takes no more accounts. Its creations wait until somebody has made room."""
     REJECTED = "rejected"
@@ -191,6 +194,18 @@ def refuse_group(step: Step, group: Mapping[str, Any] | None) -> Judgement | Non
 def is_user_limit(reply: Reply) -> bool:
     """Whether an insert was refused because the customer may have no more accounts (412, "Domain user limit reached")."""
     return reply.status == 412 and reply.reason == "limitExceeded"
+
+
+def contact_refusal(body: Mapping[str, Any], reply: Reply) -> Outcome | None:
+    """What becomes of a request that is refused as invalid while it carries recovery contacts; None for any other.
+
+    Which field was wrong no reason word says, and the register's contacts are the likeliest. Nobody is to go without an account,
+    or without a change of school, for a mistyped number: everything else is sent again.
+    """
+    if reply.status != 400 or not any(name in body for name in CONTACT_FIELDS):
+        return None
+    alone = all(name in CONTACT_FIELDS for name in body)
+    return Outcome(EventState.PARKED if alone else EventState.ABSENT, ApplyReason.CONTACT_REFUSED, reply.status)
 
 
 def rejection(reply: Reply) -> Outcome:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from belajarid_recon.apply.body import CONTAINER_ACTIONS, Step, fingerprint, read_steps
+from belajarid_recon.apply.body import CONTACT_FIELDS, CONTAINER_ACTIONS, Step, contact_fields, fingerprint, read_steps
 from belajarid_recon.apply.killpoints import KillPoint, reached
 from belajarid_recon.apply.operations import body_of, operation_of
 from belajarid_recon.apply.passwords import PasswordHashes
@@ -31,6 +31,7 @@ from belajarid_recon.apply.settle import ApplyReason, Outcome, Ready
 from belajarid_recon.components import Clock, Randomness
 from belajarid_recon.directory.interface import Directory
 from belajarid_recon.errors import DirectoryError, PlanError
+from belajarid_recon.plan.contacts import ContactBook
 from belajarid_recon.settings import Settings
 from belajarid_recon.state.journal import Event, EventState, Journal, Sendings
 
@@ -45,6 +46,7 @@ class ApplyScope:
 
     journal: Journal
     steps: pl.DataFrame
+    contacts: ContactBook
     settings: Settings
     clock: Clock
     randomness: Randomness
@@ -67,6 +69,12 @@ class _Flight(NamedTuple):
     def must_look(self) -> bool:
         """Whether its account is to be read before it is sent."""
         return operation_of(self.step).looks_first and not self.looked
+
+
+def _without_contacts(flight: _Flight) -> _Flight:
+    """The same without the contacts that the directory refuses, for this start of the run."""
+    body = {name: value for name, value in flight.body.items() if name not in CONTACT_FIELDS}
+    return flight._replace(step=flight.step._replace(recovery=None), body=body)
 
 
 _Answer = Outcome | Ready | None
@@ -222,8 +230,13 @@ class TenantApply:
         step = next(fresh, None)
         if step is None:
             return None
+        return self._flight(step, attempt=1)
+
+    def _flight(self, step: Step, *, attempt: int) -> _Flight:
+        """The step with its request, whose contacts are no part of its fingerprint."""
         body = body_of(step)
-        return _Flight(step, body, fingerprint(step, body), attempt=1, throttled=0)
+        fields = contact_fields(step, self._scope.contacts)
+        return _Flight(step, body | fields, fingerprint(step, body), attempt, throttled=0)
 
     def _put_in_passwords(self, group: list[_Flight]) -> None:
         """Give each creation that has none a password's hash; a request that is sent again in this process keeps its own."""
@@ -294,7 +307,9 @@ class TenantApply:
         elif state is EventState.ABSENT:
             sendings = self._scope.journal.sendings(flight.step.step)
             used = sendings.used if sendings else 1
-            if used >= self._scope.settings.apply.attempts:
+            if reason == ApplyReason.CONTACT_REFUSED:
+                self._send_again(_without_contacts(flight), after_seconds=0.0)
+            elif used >= self._scope.settings.apply.attempts:
                 state, reason = EventState.PARKED, ApplyReason.ATTEMPTS_USED_UP
             else:
                 self._send_again(flight, after_seconds=max(self._backoff(used), outcome.retry_after_seconds or 0.0))
@@ -339,8 +354,7 @@ class TenantApply:
 
     def _resumed(self, step: Step, sendings: Sendings) -> _Flight:
         """The step as an earlier start sent it. Raises PlanError if this version would send something else."""
-        body = body_of(step)
-        flight = _Flight(step, body, fingerprint(step, body), attempt=sendings.attempt, throttled=0)
+        flight = self._flight(step, attempt=sendings.attempt)
         if flight.fingerprint != sendings.fingerprint:
             raise PlanError(
                 f"this version would send another request than the journal says: step {step.step}",

@@ -325,6 +325,11 @@ def show_plan(printer: Printer, planned: pipeline.PlannedRun, title: str = "Plan
             f"held: {finding.count:,} suspensions in {finding.name} ({finding.guard}: {finding.ceiling}, "
             f"of {finding.base:,} accounts)"
         )
+    without = sum(sum(reasons.values()) for reasons in made.facts.no_contact.values())
+    if without:
+        printer.line(
+            f"no recovery contact: {without:,} accounts of staff, by school in {planned.folder.no_contact.name}"
+        )
     printer.line(f"run {planned.folder.run_id}: {planned.folder.path}")
     printer.record(run=planned.folder.run_id, folder=str(planned.folder.path), plan=plan_document(made))
     printer.record(records=planned.counts)

@@ -12,12 +12,28 @@ from belajarid_recon.desired.orgunits import UNIT_OF_ROLE, unit_paths
 from belajarid_recon.desired.reasons import ReasonCode
 from belajarid_recon.records import Reference
 from belajarid_recon.regulations import Regulation, domains
-from belajarid_recon.schemas import ACCOUNT_ATTRIBUTES, DESIRED, JENJANG_CODE, Role, Standing
+from belajarid_recon.schemas import (
+    ACCOUNT_ATTRIBUTES,
+    CONTACT,
+    DESIRED,
+    JENJANG_CODE,
+    ContactReason,
+    Role,
+    Standing,
+)
 from belajarid_recon.sources.columns import as_number, as_numbers
 
 _KEY = ["person_id", "jenjang"]
 
-_OF_ACTIVE = ("role", "nama", "domain", "accepted_domains", *(name for name in ACCOUNT_ATTRIBUTES if name != "domain"))
+_OFFERS = {"offers_email": "recovery_email", "offers_phone": "recovery_phone"}
+"""Column of schemas.DESIRED to the contact it stands for."""
+
+_OF_ACTIVE = (
+    *("role", "nama", "domain", "accepted_domains"),
+    *(name for name in ACCOUNT_ATTRIBUTES if name != "domain"),
+    *_OFFERS,
+    "contact_reason",
+)
 """Columns of schemas.DESIRED that are null unless the standing is active."""
 
 _ROLE_RANK = {role.value: rank for rank, role in enumerate(Role)}
@@ -54,7 +70,11 @@ def desired_accounts(people: pl.DataFrame, duties: pl.DataFrame, rules: DesiredR
             _chosen(judged_duties(duties.filter(several), rules.regulation), alone=False),
         ]
     ).with_columns(person=as_number("person_id"))
-    named = people.select("marker", "given_name", "family_name", person=as_number("person_id"))
+    named = people.select(
+        *("marker", "given_name", "family_name", "contact_reason"),
+        **{offer: pl.col(contact).is_not_null() for offer, contact in _OFFERS.items()},
+        person=as_number("person_id"),
+    )
     rows = chosen.join(named, on="person", how="inner")
     codes = rows["jenjang"].replace_strict(
         {jenjang.value: code for jenjang, code in JENJANG_CODE.items()}, return_dtype=pl.UInt8
@@ -83,6 +103,31 @@ def hold_doubted(desired: pl.DataFrame, doubted: pl.DataFrame) -> pl.DataFrame:
         *(pl.when(held).then(pl.lit(word)).otherwise(name).alias(name) for name, word in said.items()),
         *(pl.when(~held).then(name).alias(name) for name in _OF_ACTIVE),
     )
+
+
+def account_contacts(people: pl.DataFrame, desired: pl.DataFrame) -> pl.DataFrame:
+    """Contacts (schemas.CONTACT and `person_id`) of the accounts in `desired` whose person offers one."""
+    offering = desired.filter(pl.any_horizontal(*_OFFERS)).select("account_key", "person_id")
+    values = people.select("person_id", *_OFFERS.values())
+    return offering.join(values, on="person_id", how="inner").select("person_id", *CONTACT)
+
+
+def withdraw_contacts(desired: pl.DataFrame, withdrawn: pl.DataFrame) -> pl.DataFrame:
+    """Desired accounts (schemas.DESIRED) without the contacts they share with too many people. The order of rows stays.
+
+    `withdrawn` has `account_key` and a column of `offers_email` and `offers_phone` each: whether that one is withdrawn.
+    """
+    if withdrawn.is_empty():
+        return desired
+    gone = {offer: pl.col(f"{offer}_withdrawn").fill_null(value=False) for offer in _OFFERS}
+    left = desired.join(
+        withdrawn, on="account_key", how="left", suffix="_withdrawn", maintain_order="left"
+    ).with_columns(
+        hit=pl.any_horizontal(*gone.values()), **{offer: pl.col(offer) & ~lost for offer, lost in gone.items()}
+    )
+    nothing = pl.col("hit") & ~pl.any_horizontal(*_OFFERS) & (pl.col("role") != Role.PUPIL.value)
+    reason = pl.when(nothing).then(pl.lit(ContactReason.SHARED.value)).otherwise("contact_reason")
+    return left.with_columns(contact_reason=reason).select(list(DESIRED))
 
 
 def _chosen(judged: pl.DataFrame, *, alone: bool) -> pl.DataFrame:
@@ -161,6 +206,8 @@ def _with_attributes(rows: pl.DataFrame, reference: Reference) -> pl.DataFrame:
         "npsn": pl.col("npsn"),
         "listed": pl.col("role") != Role.PUPIL.value,
         "suspended": pl.lit(value=False),
+        **{offer: pl.col(offer) for offer in _OFFERS},
+        "contact_reason": pl.when(pl.col("role") != Role.PUPIL.value).then("contact_reason"),
     }
     return (
         rows.join(_domain_table(), on=["jenjang", "role"], how="left")

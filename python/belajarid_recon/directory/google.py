@@ -50,9 +50,11 @@ ECHO_DIFFERS = "echo-differs"
 
 _LIST_FIELDS = (
     "nextPageToken,users(id,primaryEmail,aliases,nonEditableAliases,name(givenName,familyName),orgUnitPath,"
-    "organizations(costCenter,primary),externalIds,includeInGlobalAddressList,suspended,isAdmin,isDelegatedAdmin)"
+    "organizations(costCenter,primary),externalIds,includeInGlobalAddressList,suspended,isAdmin,isDelegatedAdmin,"
+    "recoveryEmail,recoveryPhone)"
 )
-"""What a snapshot reads: birth dates, phones and recovery addresses stay where they are."""
+"""What a snapshot reads: birth dates and other phones stay where they are. Of a recovery contact it keeps whether there is one; no
+mask can ask for that alone."""
 
 _REASON = re.compile(r"[A-Za-z][A-Za-z_-]{0,63}")
 _QUOTA_REASONS = frozenset(

@@ -119,6 +119,9 @@ class ObservedColumns:
         columns["aliases"] += [
             " ".join(sorted(map(str.lower, account.get("aliases") or ()))) or None for account in accounts
         ]
+        # Whether there is a way of recovery, and no more: the owner's address and number are nobody's business here.
+        columns["has_recovery_email"] += [bool(account.get("recoveryEmail")) for account in accounts]
+        columns["has_recovery_phone"] += [bool(account.get("recoveryPhone")) for account in accounts]
         columns["read_at"] += [read_at] * len(accounts)
         self.user_ids += local_parts(accounts)
 

@@ -11,7 +11,7 @@ from belajarid_recon.naming.user_ids import Addresses, allocate_user_ids, given_
 from belajarid_recon.plan.definition import Plan, PlanFacts
 from belajarid_recon.plan.groups import group_steps, without_taken_groups
 from belajarid_recon.plan.guards import hold_steps
-from belajarid_recon.reconcile import ALIAS_FOUND, BASE, MEMBER_PROPOSAL, PROPOSAL, TALLY, PartChanges
+from belajarid_recon.reconcile import ALIAS_FOUND, BASE, MEMBER_PROPOSAL, NO_CONTACT, PROPOSAL, TALLY, PartChanges
 from belajarid_recon.schemas import STEP, Action, Jenjang, NoStep, StepClass, conform
 from belajarid_recon.secrets import Secret
 from belajarid_recon.settings import Guards
@@ -79,6 +79,7 @@ def build_plan(parts: list[PartChanges], context: PlanContext, inputs: dict[str,
     tallies = pl.concat([part.tallies for part in parts]) if parts else pl.DataFrame(schema=TALLY)
     bases = pl.concat([part.bases for part in parts]) if parts else pl.DataFrame(schema=BASE)
     members = pl.concat([MEMBER_PROPOSAL.to_frame(), *(part.members for part in parts)])
+    no_contact = pl.concat([NO_CONTACT.to_frame(), *(part.no_contact for part in parts)])
     named, unnamed = _named(proposals, context)
     joinable, unjoinable = without_taken_groups(members, context.addresses)
     held, findings = hold_steps(named, bases, context.guards, context.kabkota_names)
@@ -96,6 +97,7 @@ def build_plan(parts: list[PartChanges], context: PlanContext, inputs: dict[str,
         reasons=_reasons(pl.concat([tallies, context.group_tallies, unnamed, unjoinable, lost_aliases])),
         findings=findings + member_findings,
         people=context.people,
+        no_contact=_nested(no_contact.select("tenant", name="reason", count="accounts")),
     )
     return Plan(steps=steps, facts=facts, inputs=dict(inputs))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -13,7 +14,7 @@ import polars as pl
 
 from belajarid_recon.schemas import STEP
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ROWS_PER_DIGEST_CHUNK = 100_000
 
 
@@ -49,6 +50,10 @@ class PlanFacts:
     findings: tuple[Finding, ...] = ()
     people: dict[str, dict[str, int]] = field(default_factory=dict)
     """Standing to reason code to number of people in the register: everybody is in it once."""
+    no_contact: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Tenant to schemas.ContactReason to accounts of staff without a way of recovery, whatever else becomes of them."""
+    contacts: str = ""
+    """Digest of the recovery contacts that the steps write (`plan.contacts`); empty where none does."""
 
     def as_document(self) -> dict[str, Any]:
         """The facts as plain JSON values."""
@@ -61,6 +66,8 @@ class PlanFacts:
             "reasons": self.reasons,
             "findings": [vars(finding) for finding in self.findings],
             "people": self.people,
+            "no_contact": self.no_contact,
+            "contacts": self.contacts,
         }
 
 
@@ -123,8 +130,14 @@ def frame_digest(frame: pl.DataFrame) -> str:
     A line a row: for each column in order `-` for null, else the byte length, `:` and the text (integers in decimal, booleans
     `true`/`false`, bytes in lower hexadecimal). The lengths make it unambiguous whatever a name contains.
     """
+    return frames_digest([frame])
+
+
+def frames_digest(frames: Iterable[pl.DataFrame]) -> str:
+    """The same of a frame that comes in pieces."""
     digest = hashlib.sha256()
-    _digest_rows(digest, frame)
+    for frame in frames:
+        _digest_rows(digest, frame)
     return digest.hexdigest()
 
 

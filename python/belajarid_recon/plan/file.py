@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,17 @@ def read_plan(folder: Path) -> Plan:
     return plan
 
 
+def read_date(folder: Path) -> date:
+    """The date a plan was made for, whatever its format version. Raises PlanError when it cannot be read."""
+    path = folder / FACTS_FILE
+    try:
+        return date.fromisoformat(_read_document(path)["date"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise PlanError(
+            f"no readable plan: {path}", hint="restore it from a backup: its date bars older weeks"
+        ) from error
+
+
 def _read_document(path: Path) -> dict[str, Any]:
     try:
         document = orjson.loads(path.read_bytes())
@@ -75,4 +87,6 @@ def _facts(document: dict[str, Any]) -> PlanFacts:
         reasons=document["reasons"],
         findings=tuple(Finding(**finding) for finding in document["findings"]),
         people=document["people"],
+        no_contact=document["no_contact"],
+        contacts=document["contacts"],
     )

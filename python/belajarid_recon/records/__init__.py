@@ -1,5 +1,6 @@
 """Stage 2: rows become people and duties; what cannot be used is quarantined with a reason."""
 
+from belajarid_recon.records.contacts import CONTACT_COLUMNS, Shared, contact_evidence, find_shared
 from belajarid_recon.records.duplicates import (
     EVIDENCE,
     Doubts,
@@ -13,16 +14,20 @@ from belajarid_recon.records.period import Period
 from belajarid_recon.records.reference import Reference, make_reference
 
 __all__ = [
+    "CONTACT_COLUMNS",
     "EVIDENCE",
     "Doubts",
     "Period",
     "Records",
     "Reference",
+    "Shared",
     "add_counts",
     "check_counts",
+    "contact_evidence",
     "evidence_seed",
     "find_duplicates",
     "find_duplicates_in",
+    "find_shared",
     "make_records",
     "make_reference",
     "write_evidence",

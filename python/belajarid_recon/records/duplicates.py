@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -69,27 +69,33 @@ def evidence_of(people: pl.DataFrame, seed: int) -> pl.DataFrame:
 
 
 def write_evidence(evidence: pl.DataFrame, path: Path) -> None:
-    """Write one part's evidence in order of its digests, so that a range of them is read alone."""
+    """Write one part's evidence (a column `digest` among others) in order of its digests, so that a range of them is read alone."""
     evidence.sort("digest").write_parquet(path, compression="uncompressed", statistics=True, row_group_size=_ROW_GROUP)
 
 
 def find_duplicates_in(files: Sequence[Path], rows_at_once: int = ROWS_AT_ONCE) -> Doubts:
     """What `find_duplicates` finds in the evidence that `write_evidence` wrote for all parts, without holding it."""
-    everything = pl.scan_parquet(list(files), glob=False, hive_partitioning=False)
+    digest = pl.col("digest")
+    repeated = [
+        rows.select("digest").filter(digest.is_duplicated()).collect()["digest"].unique()
+        for rows in in_ranges(files, rows_at_once)
+    ]
+    doubtful = pl.concat(repeated)
+    return find_duplicates([_scan(files).filter(digest.is_in(doubtful.implode())).collect()])
+
+
+def in_ranges(files: Sequence[Path], rows_at_once: int) -> Iterator[pl.LazyFrame]:
+    """The rows that `write_evidence` wrote, in ranges of their digests of about `rows_at_once`: equal digests are in one range."""
+    everything = _scan(files)
     rows = int(everything.select(pl.len()).collect().item())
     cuts = max(1, -(-rows // rows_at_once))
     bounds = [(1 << 64) * cut // cuts for cut in range(cuts + 1)]
-    digest = pl.col("digest")
-    repeated = [
-        everything.select("digest")
-        .filter(digest.is_between(pl.lit(first, pl.UInt64), pl.lit(following - 1, pl.UInt64)))
-        .filter(digest.is_duplicated())
-        .collect()["digest"]
-        .unique()
-        for first, following in pairwise(bounds)
-    ]
-    doubtful = pl.concat(repeated)
-    return find_duplicates([everything.filter(digest.is_in(doubtful.implode())).collect()])
+    for first, following in pairwise(bounds):
+        yield everything.filter(pl.col("digest").is_between(pl.lit(first, pl.UInt64), pl.lit(following - 1, pl.UInt64)))
+
+
+def _scan(files: Sequence[Path]) -> pl.LazyFrame:
+    return pl.scan_parquet(list(files), glob=False, hive_partitioning=False)
 
 
 def find_duplicates(evidence: Iterable[pl.DataFrame]) -> Doubts:

@@ -51,7 +51,8 @@ def make_records(part: PartTables, reference: Reference, period: Period, *, evid
     judged = _judge(part, reference)
     pupils = people_of(judged["peserta_didik"], PersonKind.PESERTA_DIDIK)
     staff = people_of(judged["ptk"], PersonKind.PTK)
-    people = pl.concat([pupils, staff, operators_who_are_no_ptk(judged["role_pengguna"])])
+    alone = operators_who_are_no_ptk(judged["role_pengguna"], contacts=PersonKind.PENGGUNA in part.contacts)
+    people = pl.concat([pupils, staff, alone])
     registered = pupil_duties(judged["registrasi_peserta_didik"].frame, judged["anggota_rombel"].frame, reference)
     rows = StaffRows(
         assignments=judged["ptk_terdaftar"].frame,
@@ -100,8 +101,8 @@ def check_counts(counts: dict[str, TableCounts], read: dict[str, int]) -> None:
 def _judge(part: PartTables, reference: Reference) -> dict[str, Table]:
     """Every table of the part, judged. People first: the others point at them."""
     tables = part.tables
-    pupils = judge_people(tables["peserta_didik"], tables["ptk"].frame["_person"])
-    staff = judge_people(tables["ptk"], tables["peserta_didik"].frame["_person"])
+    pupils = _judge_people(part, PersonKind.PESERTA_DIDIK, tables["ptk"].frame["_person"])
+    staff = _judge_people(part, PersonKind.PTK, tables["peserta_didik"].frame["_person"])
     known = {"pupil": pupils.frame["_person"], "staff": staff.frame["_person"]}
     everybody = pl.concat([tables["peserta_didik"].frame["_person"], tables["ptk"].frame["_person"]])
     return {
@@ -115,6 +116,10 @@ def _judge(part: PartTables, reference: Reference) -> dict[str, Table]:
         "tugas_tambahan": judge_rows(tables["tugas_tambahan"], "ptk_tugas_tambahan_id", known["staff"], reference),
         "role_pengguna": _judge_operators(part.operators, known["staff"], everybody, reference),
     }
+
+
+def _judge_people(part: PartTables, kind: PersonKind, other_ids: pl.Series) -> Table:
+    return judge_people(part.tables[kind.value], other_ids, kind, contacts=kind in part.contacts)
 
 
 def _judge_operators(table: Table, staff: pl.Series, everybody: pl.Series, reference: Reference) -> Table:

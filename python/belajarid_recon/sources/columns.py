@@ -13,7 +13,7 @@ from enum import Enum
 import polars as pl
 
 from belajarid_recon import _core
-from belajarid_recon.schemas import EXTRACT, ColumnKind
+from belajarid_recon.schemas import EXTRACT, ColumnKind, PersonKind
 from belajarid_recon.sources.reasons import QuarantineReason
 
 
@@ -72,6 +72,12 @@ operator's role. `nama` is judged with the name rules (`name-unusable`), `jenis_
 (`exit-code-unknown`). A missing `approval_peran` is no approval. Damaged NISN, NIK, NUPTK and NPSN, dates of entry and
 exit, and `ptk_induk` become null: nobody loses an account over them."""
 
+CONTACTS: dict[PersonKind, tuple[str, tuple[str, str]]] = {
+    PersonKind.PESERTA_DIDIK: ("peserta_didik", ("email", "nomor_telepon_seluler")),
+    PersonKind.PTK: ("ptk", ("email", "no_hp")),
+}
+"""Table and columns (address, phone) of somebody's own contacts. They are read only where settings ask for them, and OPTIONAL then."""
+
 LOCATOR = ("_file", "_row")
 
 UNREADABLE = "_unreadable"
@@ -111,9 +117,9 @@ class Rows:
 def read_columns(table: str, raw: pl.DataFrame, *, person: str | None = None) -> Rows:
     """Bring the table's columns to their canonical types (schemas.ColumnKind) and set aside the rows that need it.
 
-    `person` names a column that stands for `_person`, which the frame then gains.
+    Contacts are read where the raw frame has them. `person` names a column that stands for `_person`, which the frame then gains.
     """
-    needs = COLUMNS[table]
+    needs = COLUMNS[table] | {column: Need.OPTIONAL for column in contact_columns(table) if column in raw.columns}
     kinds = {column: EXTRACT[table][column] for column in needs}
     parsed = set(uuid_columns(table)) if UNREADABLE in raw.columns else set()
     texts = raw.with_columns(
@@ -135,6 +141,11 @@ def read_columns(table: str, raw: pl.DataFrame, *, person: str | None = None) ->
         fault=pl.coalesce([_fault(column, need, kinds[column], there) for column, need in needs.items()])
     )["fault"]
     return Rows(frame=read.filter(~bad), aside=_aside(rows, verdict))
+
+
+def contact_columns(table: str) -> tuple[str, ...]:
+    """The table's columns of CONTACTS."""
+    return next((columns for name, columns in CONTACTS.values() if name == table), ())
 
 
 def split(frame: pl.DataFrame, verdict: pl.Series) -> Rows:

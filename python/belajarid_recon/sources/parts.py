@@ -13,9 +13,9 @@ import polars as pl
 
 from belajarid_recon import _core
 from belajarid_recon.errors import InputError
-from belajarid_recon.schemas import QUARANTINE
+from belajarid_recon.schemas import QUARANTINE, PersonKind
 from belajarid_recon.secrets import Secret
-from belajarid_recon.sources.columns import COLUMNS, person_of, uuid_columns
+from belajarid_recon.sources.columns import COLUMNS, CONTACTS, person_of, uuid_columns
 from belajarid_recon.sources.extract import PERSON_KEYS, Extract, scan_file
 from belajarid_recon.sources.operators import OPERATOR, read_operators
 from belajarid_recon.sources.reasons import QuarantineReason
@@ -29,7 +29,7 @@ from belajarid_recon.sources.tables import (
     read_table,
 )
 
-__all__ = ["Broadcast", "PartTables", "ShuffledExtract", "TableCounts", "read_broadcast", "shuffle_extract"]
+__all__ = ["Broadcast", "Cut", "PartTables", "ShuffledExtract", "TableCounts", "read_broadcast", "shuffle_extract"]
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,18 @@ class ShuffledExtract:
     quarantine: pl.DataFrame
     counts: dict[str, TableCounts]
     lost_operators: pl.Series
+    contacts: frozenset[PersonKind]
+    """Whose contacts the parts hold."""
 
     def read_part(self, part: int) -> PartTables:
         """Read one part's tables in canonical types."""
         tables = {table: self._read(part, table) for table in PERSON_KEYS}
         return PartTables(
-            part=part, tables=tables, operators=self._read_operators(part), lost_operators=self.lost_operators
+            part=part,
+            tables=tables,
+            operators=self._read_operators(part),
+            lost_operators=self.lost_operators,
+            contacts=self.contacts,
         )
 
     def _read(self, part: int, table: str) -> Table:
@@ -83,7 +89,7 @@ class ShuffledExtract:
             path = part_folder(self.folder, part) / f"{group.name}.parquet"
             if group.table == table and path.exists():
                 pieces.append(canonical_table(table, _with_places(scan_file(path).collect(), group.files), files))
-        return join_tables(pieces) if pieces else empty_table(table, files)
+        return join_tables(pieces) if pieces else empty_table(table, files, _columns_read(table, self.contacts))
 
     def _read_operators(self, part: int) -> Table:
         files = tuple(self.extract.relative("role_pengguna"))
@@ -99,13 +105,15 @@ class ShuffledExtract:
 class PartTables:
     """One part: tables of PERSON_KEYS with `_person` and `_marker` (16 bytes each), and `operators` (OPERATOR).
 
-    `lost_operators`: ids of PTK, of every part, with a role that was set aside before the parts were cut.
+    `lost_operators`: ids of PTK, of every part, with a role that was set aside before the parts were cut. `contacts`: whose
+    contacts were read.
     """
 
     part: int
     tables: dict[str, Table]
     operators: Table
     lost_operators: pl.Series
+    contacts: frozenset[PersonKind]
 
 
 _PART_KEYS = pl.Schema({"_person": pl.Binary, "_marker": pl.Binary})
@@ -118,19 +126,31 @@ def part_folder(folder: Path, part: int) -> Path:
     return folder / f"part={part:03}"
 
 
-def shuffle_extract(extract: Extract, *, parts: int, marker_key: Secret, folder: Path, threads: int) -> ShuffledExtract:
-    """Cut an extract into `parts` (a power of two) under `folder`, which must be empty.
+@dataclass(frozen=True)
+class Cut:
+    """How an extract is cut: into `parts` (a power of two) under `folder`, which must be empty."""
+
+    folder: Path
+    parts: int
+    marker_key: Secret
+    threads: int
+    contacts: frozenset[PersonKind] = frozenset()
+    """Whose contacts are read."""
+
+
+def shuffle_extract(extract: Extract, cut: Cut) -> ShuffledExtract:
+    """Cut an extract into parts.
 
     The parts hold the same people whatever the order of rows and files. Raises InputError when a file turns out to
     be damaged inside.
     """
-    shuffle = _Shuffle(folder=folder, parts=parts, marker_key=marker_key, threads=threads)
-    folder.mkdir(parents=True, exist_ok=True)
+    shuffle = _Shuffle(cut)
+    cut.folder.mkdir(parents=True, exist_ok=True)
     groups: list[_Group] = []
     aside: list[pl.DataFrame] = []
     counts: dict[str, TableCounts] = {}
     for table, key in PERSON_KEYS.items():
-        mine = _groups(extract, table, key)
+        mine = _groups(extract, table, (key, *_columns_read(table, cut.contacts)))
         unkeyed = [shuffle.run(group, [extract.tables[table][place] for place in group.files], key) for group in mine]
         settled = Table(
             pl.DataFrame(), pl.concat([pl.DataFrame(schema=ASIDE), *unkeyed]), tuple(extract.relative(table)), 0
@@ -142,13 +162,20 @@ def shuffle_extract(extract: Extract, *, parts: int, marker_key: Secret, folder:
     shuffle.operators(operators.frame)
     return ShuffledExtract(
         extract=extract,
-        folder=folder,
-        parts=parts,
+        folder=cut.folder,
+        parts=cut.parts,
         groups=tuple(groups),
         quarantine=pl.concat([*aside, operators.quarantine]).cast(QUARANTINE),
         counts=counts | operators.counts,
         lost_operators=operators.lost,
+        contacts=cut.contacts,
     )
+
+
+def _columns_read(table: str, contacts: frozenset[PersonKind]) -> tuple[str, ...]:
+    """The table's columns that the parts hold."""
+    asked = [columns for kind, (name, columns) in CONTACTS.items() if name == table and kind in contacts]
+    return (*COLUMNS[table], *(column for columns in asked for column in columns))
 
 
 def read_broadcast(extract: Extract, semester_id: str) -> Broadcast:
@@ -167,11 +194,9 @@ def read_broadcast(extract: Extract, semester_id: str) -> Broadcast:
     )
 
 
-def empty_table(table: str, files: tuple[str, ...]) -> Table:
+def empty_table(table: str, files: tuple[str, ...], columns: tuple[str, ...]) -> Table:
     """A table without rows, in canonical types."""
-    raw = pl.DataFrame(
-        schema={**dict.fromkeys(COLUMNS[table], pl.String), **_PART_KEYS, "_file": pl.Int64, "_row": pl.Int64}
-    )
+    raw = pl.DataFrame(schema={**dict.fromkeys(columns, pl.String), **_PART_KEYS, "_file": pl.Int64, "_row": pl.Int64})
     return canonical_table(table, raw, files)
 
 
@@ -181,13 +206,13 @@ def _with_places(raw: pl.DataFrame, places: tuple[int, ...]) -> pl.DataFrame:
     return raw.with_columns(_file=place.gather(raw["_file"]), _row=pl.col("_row").cast(pl.Int64))
 
 
-def _groups(extract: Extract, table: str, key: str) -> list[_Group]:
+def _groups(extract: Extract, table: str, columns: tuple[str, ...]) -> list[_Group]:
     """Files by the physical types of the columns that are read. Files without rows are left out: they may lack types."""
     by_types: dict[tuple[str, ...], list[int]] = {}
     for place, path in enumerate(extract.tables[table]):
         if int(scan_file(path).select(pl.len()).collect().item()):
             schema = pl.read_parquet_schema(path)
-            by_types.setdefault(tuple(str(schema[column]) for column in (key, *COLUMNS[table])), []).append(place)
+            by_types.setdefault(tuple(str(schema[column]) for column in columns), []).append(place)
     ordered = sorted(by_types.values())
     return [_Group(f"{table}.{number}", table, tuple(places)) for number, places in enumerate(ordered)]
 
@@ -196,15 +221,13 @@ def _groups(extract: Extract, table: str, key: str) -> list[_Group]:
 class _Shuffle:
     """One way of cutting, for every table of a run."""
 
-    folder: Path
-    parts: int
-    marker_key: Secret
-    threads: int
+    cut: Cut
 
     def run(self, group: _Group, files: list[Path], key: str) -> pl.DataFrame:
         """Cut files of one physical shape; the rows without a usable key come back as ASIDE."""
-        self._core(files, key, list(COLUMNS[group.table]), group.name, uuid_columns(group.table))
-        path = self.folder / "unkeyed" / f"{group.name}.parquet"
+        columns = list(_columns_read(group.table, self.cut.contacts))
+        self._core(files, key, columns, group.name, uuid_columns(group.table))
+        path = self.cut.folder / "unkeyed" / f"{group.name}.parquet"
         if not path.exists():
             return pl.DataFrame(schema=ASIDE)
         unkeyed = scan_file(path).select("_file", "_row").collect()
@@ -217,7 +240,7 @@ class _Shuffle:
         """Cut the derived table; its keys are whole, so nothing is set aside."""
         if frame.is_empty():
             return
-        path = self.folder / "operators.parquet"
+        path = self.cut.folder / "operators.parquet"
         frame.write_parquet(path)
         self._core([path], "person_id", _OPERATOR_COLUMNS, "operator", [])
 
@@ -228,11 +251,11 @@ class _Shuffle:
                 key_column=key,
                 key="person",
                 columns=columns,
-                parts=self.parts,
-                marker_key=self.marker_key.reveal(),
-                out_folder=str(self.folder),
+                parts=self.cut.parts,
+                marker_key=self.cut.marker_key.reveal(),
+                out_folder=str(self.cut.folder),
                 table=table,
-                threads=self.threads,
+                threads=self.cut.threads,
                 uuid_columns=uuids,
             )
         except (_core.TableError, OSError) as error:

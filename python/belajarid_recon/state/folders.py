@@ -1,7 +1,8 @@
 """The state folder: one folder a run, and what outlives runs.
 
 <state>/lock
-<state>/runs/<run-id>/run.json, records/, quarantine.parquet, snapshot/, plan/, journal.sqlite, verify.json
+<state>/runs/<run-id>/run.json, records/, quarantine.parquet, snapshot/, plan/, contacts.parquet, no-contact.parquet, journal.sqlite,
+                     verify.json
 <state>/ledger/      every address ever reserved, one segment a run
 <state>/lifecycle/   suspensions we made and lifted, one segment a run
 """
@@ -66,7 +67,7 @@ class RunFolder:
 
     @property
     def records(self) -> Path:
-        """Shuffled and accepted rows: the one place with personal numbers."""
+        """Shuffled and accepted rows: while a plan is made the one place with personal numbers."""
         return self.path / "records"
 
     @property
@@ -83,6 +84,16 @@ class RunFolder:
     def plan(self) -> Path:
         """The plan's own folder."""
         return self.path / "plan"
+
+    @property
+    def contacts(self) -> Path:
+        """Recovery contacts of the plan's steps, until the run is over: the one file with personal numbers once it is planned."""
+        return self.path / "contacts.parquet"
+
+    @property
+    def no_contact(self) -> Path:
+        """Accounts of staff without a way of recovery, counted by school, as Parquet."""
+        return self.path / "no-contact.parquet"
 
     @property
     def journal(self) -> Path:
@@ -115,12 +126,18 @@ class RunFolder:
             raise PlanError(f"run has an unknown status: {status}", hint=str(self.path / RUN_FILE)) from error
 
     def mark(self, status: RunStatus, clock: Clock, **facts: str) -> None:
-        """Write the run's status, durably; `facts` are kept beside it. Raises PlanError for a step back."""
+        """Write the run's status, durably; `facts` are kept beside it. A run that is over loses its contacts.
+
+        Raises PlanError for a step back.
+        """
         document = self.document()
         if status not in _NEXT[self.status()]:
             raise PlanError(f"run is {self.status()} and cannot become {status}: {self.run_id}", hint="make a new plan")
         document |= {"status": status.value, "changed_at": clock.now().isoformat(), **facts}
         write_atomically(self.path / RUN_FILE, orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        if status in {RunStatus.CLOSED, RunStatus.ABANDONED}:
+            # After the status, so that a kill in between leaves no run that lacks what it still needs.
+            self.contacts.unlink(missing_ok=True)
 
 
 def new_run(state: Path, clock: Clock, randomness: Randomness) -> RunFolder:

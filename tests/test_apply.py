@@ -9,6 +9,7 @@ import signal
 from base64 import b64encode
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import polars as pl
 import pytest

@@ -218,6 +218,8 @@ class TenantApply:
             return self._ready.popleft()
         if self._again and self._again[0][0] <= now:
             return heapq.heappop(self._again)[2]
+        if self._again and self._again[0][2].step.is_orgunit:
+            return None  # what comes next may stand below it
         step = next(fresh, None)
         if step is None:
             return None

@@ -78,6 +78,10 @@ class Index:
         """Give a free address to an account as an alias."""
         self._numbers[address] = number
 
+    def drop_alias(self, address: str) -> None:
+        """Free an alias."""
+        del self._numbers[address]
+
     def demote(self, address: str) -> None:
         """Make a primary address an alias of its account: it leaves the list and stays taken."""
         self.listing(address.rpartition("@")[2]).remove(address)

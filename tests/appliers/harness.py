@@ -28,6 +28,8 @@ import orjson
 import polars as pl
 
 import belajarid_recon
+from appliers.disk import DiskFault
+from appliers.host import FAULTY, REFUSED
 from appliers.naive import POINTS as NAIVE_POINTS
 from appliers.oracle import Case, Seen, Violation, violations
 from appliers.plans import DOMAINS, Target, creation, orgunit, plan_of, settings_of, update
@@ -44,7 +46,8 @@ from belajarid_recon.state.folders import RunStatus, new_run
 TENANTS = (Jenjang.SD, Jenjang.SMP)
 _TENANTS_OF_CASE = ((Jenjang.SD,), (Jenjang.SMP,), TENANTS)
 TIME_SCALE = 1_000.0
-APPLY = {"in_flight": 6, "attempts": 100, "lag_seconds": 20.0}
+APPLY = {"in_flight": 6, "attempts": 100, "crashes": 100, "lag_seconds": 20.0}
+"""Hundreds of kills are no poison: no step may be parked for them."""
 CASES_AT_ONCE = 50
 """Planted and planned together."""
 UNITS_EVERY = 4
@@ -107,11 +110,11 @@ class Report:
 class Hosts:
     """Appliers, each in a process of its own: forked by one host, or started afresh with the next one warming up."""
 
-    def __init__(self, target: Target, *, forks: bool) -> None:
+    def __init__(self, target: Target, *, forks: bool, **apply: Any) -> None:
         self._forks = forks
         world = {
             "target": asdict(target) | {"state": str(target.state), "credentials": str(target.credentials)},
-            "apply": APPLY,
+            "apply": APPLY | apply,
             "forks": forks,
         }
         self._command = [sys.executable, "-m", "appliers.host", orjson.dumps(world).decode()]
@@ -136,13 +139,14 @@ class Hosts:
         host = self._waiting.popleft()
         host.stdin.write(orjson.dumps(command) + b"\n")
         pid = self._hear(host, "pid")
-        ended = self._hear(host, "applying", "status") is not True
-        if not ended and kill_after is not None and not select.select([host.stdout], [], [], kill_after)[0]:
+        status = self._hear(host, "applying", "status")
+        began = status is True
+        if began and kill_after is not None and not select.select([host.stdout], [], [], kill_after)[0]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if self._forks:
             self._waiting.append(host)
-            return int(self._hear(host, "status"))
+            return int(self._hear(host, "status") if began else status)
         status = host.wait(POINT_SECONDS_MAX)
         _close(host)
         return status
@@ -221,16 +225,28 @@ class Arena:
             lines = self.emulator.accounts(tenant)
             self.strangers[tenant] = [line["account"] for line in lines if line["marker"] is None]
 
-    def live(self, case: Case, applier: str = "real", *, point: str = "", kill_after: float | None = None) -> bool:
-        """Let an applier live; whether it was killed. Any other bad end is an error."""
+    def live(
+        self,
+        case: Case,
+        applier: str = "real",
+        *,
+        point: str = "",
+        kill_after: float | None = None,
+        disk: tuple[DiskFault, int] | None = None,
+        poison: tuple[str, str] | None = None,
+    ) -> bool:
+        """Let an applier live; whether it was killed, or stopped by its disk or a poison. Any other bad end is an error."""
         command = {
             "applier": applier,
             "kill_point": point,
+            "disk": disk,
+            "poison": poison,
             "state": str(case.run.state),
             "run_id": case.run.run_id,
         }
         status = self.hosts.live(command, kill_after)
-        if status not in {0, -signal.SIGKILL}:
+        expected = {0, -signal.SIGKILL} | ({REFUSED} if disk else set()) | ({FAULTY} if poison else set())
+        if status not in expected:
             raise AssertionError(f"the applier ended with status {status}, seed {case.seed}; its message is above")
         if status == 0 and applier == "real" and case.run.status() is not RunStatus.CLOSED:
             raise AssertionError(f"the run is not closed, seed {case.seed}")
@@ -308,8 +324,11 @@ def _change(tenant: Jenjang, row: dict[str, Any], target_id: str, chance: random
 
 
 @contextmanager
-def arena_of(*, forks: bool) -> Iterator[Arena]:
-    """An empty directory, in memory where the machine allows: a kill of a process needs no disk to be survived."""
+def arena_of(*, forks: bool, **apply: Any) -> Iterator[Arena]:
+    """An empty directory, in memory where the machine allows: a kill of a process needs no disk to be survived.
+
+    `apply` is what the appliers' settings have otherwise.
+    """
     folder = Path(tempfile.mkdtemp(prefix="kills-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
     emulator_settings = EmulatorSettings(
         folder / "emulator", scale=TIME_SCALE, tenants=TENANTS, token_life_seconds=1e8, latency_seconds=0.001
@@ -323,7 +342,7 @@ def arena_of(*, forks: bool) -> Iterator[Arena]:
                 credentials=emulator.folder / "credentials",
                 time_scale=TIME_SCALE,
             )
-            hosts = Hosts(target, forks=forks)
+            hosts = Hosts(target, forks=forks, **apply)
             with contextlib.closing(hosts):
                 yield Arena(folder, emulator, target, hosts)
     finally:

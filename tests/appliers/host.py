@@ -1,31 +1,41 @@
 """A process that imports everything once and then is an applier, or forks one whenever it is told to, before any thread exists.
 
 Each line on standard input is a JSON object: `applier` (`real` or a naive one's habit), `kill_point` (`name:count` or empty),
-`state` and `run_id`. Each applier answers with lines of JSON: `pid` when it exists, `applying` when it begins to work, and, when
-it was forked, `status` when it is gone.
+`disk` (a fault and the number of the operation it strikes, or empty), `poison` (an address and what its replies do to the
+applier, or empty), `state` and `run_id`. Each applier answers with lines of
+JSON: `pid` when it exists, `applying` when it begins to work, and, when it was forked, `status` when it is gone.
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from appliers.disk import DiskFault, FaultyDisk
 from appliers.naive import Habit, NaiveApplier
 from appliers.plans import Target, settings_of
 from belajarid_recon.apply.killpoints import VARIABLE, arm_from_environment
 from belajarid_recon.apply.run import ApplyComponents, apply_plan
 from belajarid_recon.components import ScaledClock, SystemRandomness
 from belajarid_recon.directory.connect import connect
+from belajarid_recon.errors import BusyError
 from belajarid_recon.plan.file import read_plan
 from belajarid_recon.settings import Settings
 from belajarid_recon.state.folders import open_run
 from belajarid_recon.state.lock import StateLock
+
+REFUSED = 75
+"""How an applier ends that its disk has stopped."""
+FAULTY = 70
+"""How an applier ends that a fault of its own has stopped."""
 
 
 def main() -> None:
@@ -62,6 +72,11 @@ def live(command: dict[str, Any], settings: Settings, components: ApplyComponent
     os.environ[VARIABLE] = command["kill_point"]
     arm_from_environment()
     settings = settings.model_copy(update={"state": Path(command["state"])})
+    if command["disk"]:
+        fault, at = command["disk"]
+        FaultyDisk(DiskFault(fault), at).install()
+    if command["poison"]:
+        poison(components, *command["poison"])
     try:
         with StateLock(settings.state, purpose="kill test") as lock:
             run = open_run(settings.state, command["run_id"])
@@ -71,11 +86,40 @@ def live(command: dict[str, Any], settings: Settings, components: ApplyComponent
                 apply_plan(lock, run, plan, settings, components)
             else:
                 NaiveApplier(Habit(command["applier"]), run, settings, components).apply(plan)
+    except (BusyError, OSError) as error:
+        os._exit(REFUSED if command["disk"] else complain(error))
+    except ZeroDivisionError:
+        os._exit(FAULTY if command["poison"] else 1)
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
     os._exit(0)
+
+
+def poison(components: ApplyComponents, address: str, effect: str) -> None:
+    """Have each reply about an address, to a sending or to a reading, be the end of this process: `kill`, or a `fault`."""
+
+    def struck(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(about: Any) -> Any:
+            answer = real(about)
+            if address in (about, about["primaryEmail"] if isinstance(about, dict) else ""):
+                if effect == "kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                raise ZeroDivisionError
+            return answer
+
+        return call
+
+    for directory in components.directories.values():
+        directory.insert_account = struck(directory.insert_account)
+        directory.get_account = struck(directory.get_account)
+
+
+def complain(error: Exception) -> int:
+    """Print what nobody asked for."""
+    traceback.print_exception(error)
+    return 1
 
 
 def say(**facts: Any) -> None:

@@ -13,15 +13,16 @@ import polars as pl
 
 from belajarid_recon.apply.killpoints import KillPoint, reached
 from belajarid_recon.apply.result import ApplyResult, Watcher, count_result
+from belajarid_recon.apply.settle import ApplyReason
 from belajarid_recon.apply.tenant import ApplyScope, TenantApply
 from belajarid_recon.components import Clock, Randomness
 from belajarid_recon.directory.interface import Directory
 from belajarid_recon.directory.snapshot import read_facts, read_part
-from belajarid_recon.errors import InputError, PlanError
+from belajarid_recon.errors import BusyError, InputError, PlanError
 from belajarid_recon.plan.definition import Plan
 from belajarid_recon.settings import Settings
 from belajarid_recon.state.folders import RunFolder, RunStatus, list_runs
-from belajarid_recon.state.journal import Journal
+from belajarid_recon.state.journal import ALONE_REASON, Event, EventState, Journal
 from belajarid_recon.state.ledger import reserve_addresses
 from belajarid_recon.state.lifecycle import record_lifecycle, suspended_by_us
 from belajarid_recon.state.lock import StateLock
@@ -65,9 +66,13 @@ def apply_plan(
             watch=components.watch,
             stop=threading.Event(),
         )
-        _apply_tenants(
-            [TenantApply(tenant, components.directories[tenant], scope) for tenant in _tenants(plan)], scope.stop
-        )
+        _count_crashes(journal, settings.apply.crashes)
+        tenants = [TenantApply(tenant, components.directories[tenant], scope) for tenant in _tenants(plan)]
+        try:
+            _apply_tenants(tenants, scope.stop)
+        except BaseException:
+            _leave_in_order(journal, {step for tenant in tenants for step in tenant.faulty})
+            raise
         reached(KillPoint.ALL_SETTLED)
         record_lifecycle(run, plan.steps, journal, live=_ours_that_were_live(run))
         reached(KillPoint.LIFECYCLE_RECORDED)
@@ -154,6 +159,36 @@ def _reserve(run: RunFolder, plan: Plan) -> None:
     reached(KillPoint.ADDRESSES_RESERVED)
 
 
+def _count_crashes(journal: Journal, crashes_max: int) -> None:
+    """Count a death of the program against the steps that were under way, and park one that was its likely cause.
+
+    A step taken up alone was under way by itself whatever else is open. The others that were there are cleared by being settled
+    alone in their turn (TenantApply.settle_suspects).
+    """
+    under_way = {step: sendings for step, sendings in journal.open_intents().items() if not sendings.stopped}
+    alone = {step: sendings for step, sendings in under_way.items() if sendings.alone}
+    counted = alone or under_way
+    reason = ALONE_REASON if len(counted) == 1 else ""
+    journal.commit([Event(step, one.attempt, EventState.CRASHED, reason=reason) for step, one in counted.items()])
+    poison = [
+        Event(step, sendings.attempt, EventState.PARKED, reason=ApplyReason.CRASHED)
+        for step, sendings in journal.open_intents().items()
+        if sendings.crashed_alone and sendings.crashes >= crashes_max
+    ]
+    journal.commit(poison)
+
+
+def _leave_in_order(journal: Journal, faulty: set[int]) -> None:
+    """Note that what is open was not under way at a death. A journal that cannot be written leaves it to be counted as one."""
+    left = [
+        Event(step, sendings.attempt, EventState.STOPPED)
+        for step, sendings in journal.open_intents().items()
+        if step not in faulty
+    ]
+    with suppress(BusyError):
+        journal.commit(left)
+
+
 def _ours_that_were_live(run: RunFolder) -> pl.Series:
     """Account keys that earlier runs suspended and that this run's snapshot shows live: somebody else lifted it since.
 
@@ -170,16 +205,32 @@ def _ours_that_were_live(run: RunFolder) -> pl.Series:
 
 
 def _apply_tenants(tenants: list[TenantApply], stop: threading.Event) -> None:
-    """Settle everywhere, then send everywhere, tenants side by side. Raises the first error, or KeyboardInterrupt."""
+    """Settle everywhere, then send everywhere, tenants side by side; suspects one after the other in between.
+
+    Raises the first error, or KeyboardInterrupt.
+    """
     try:
         with _interrupts_set(stop) as interrupted:
-            for phase in (TenantApply.settle_open, TenantApply.send_all):
-                _side_by_side(tenants, phase)
+            for phase in (_settle_open, _settle_suspects, _send_all):
+                phase(tenants)
                 if interrupted.is_set():
                     raise KeyboardInterrupt
     finally:
         for tenant in tenants:
             tenant.close()
+
+
+def _settle_open(tenants: list[TenantApply]) -> None:
+    _side_by_side(tenants, TenantApply.settle_open)
+
+
+def _settle_suspects(tenants: list[TenantApply]) -> None:
+    for tenant in tenants:
+        _side_by_side([tenant], TenantApply.settle_suspects)
+
+
+def _send_all(tenants: list[TenantApply]) -> None:
+    _side_by_side(tenants, TenantApply.send_all)
 
 
 @contextmanager

@@ -32,6 +32,8 @@ class ApplyReason(StrEnum):
     """Parked: somebody gave the account other values than the plan saw."""
     ATTEMPTS_USED_UP = "attempts-used-up"
     """Parked: sent as often as the settings allow, without effect."""
+    CRASHED = "crashed-the-program"
+    """Parked: the program died with it under way as often as the settings allow, the last time with nothing else."""
     USER_LIMIT = "user-limit-reached"
     """Throttled: the tenant takes no more accounts. Its creations wait until somebody has made room."""
     REJECTED = "rejected"

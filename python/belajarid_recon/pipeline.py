@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 import polars as pl
 
+from belajarid_recon.apply.rebuild import rebuild_journal
 from belajarid_recon.apply.result import ApplyResult, Progress
 from belajarid_recon.apply.run import ApplyComponents, apply_plan
 from belajarid_recon.apply.run import abandon_run as give_up
@@ -60,6 +61,7 @@ __all__ = [
     "make_plan",
     "plan_from_snapshot",
     "read_plan",
+    "rebuild_run",
     "verify_run",
 ]
 
@@ -277,14 +279,26 @@ def apply_run(settings: Settings, run_id: str | None = None, *, watch: Watch = q
     with StateLock(settings.state, purpose="apply") as lock:
         run = _chosen(settings.state, run_id)
         plan = read_plan(run.plan)
-        directories = connect(settings, components.clock, components.randomness)
-        handed_in = ApplyComponents(
-            directories={tenant.value: directory for tenant, directory in directories.items()},
-            clock=components.clock,
-            randomness=components.randomness,
-            watch=_applied(watch, plan),
-        )
-        return apply_plan(lock, run, plan, settings, handed_in)
+        return apply_plan(lock, run, plan, settings, _handed_in(settings, components, _applied(watch, plan)))
+
+
+def rebuild_run(settings: Settings, run_id: str | None = None) -> tuple[RunFolder, dict[str, int]]:
+    """Make the journal of a run that was begun anew from the directory. Returns the run and counts of steps by how they stand."""
+    components = Components.of(settings)
+    with StateLock(settings.state, purpose="rebuild") as lock:
+        run = _chosen(settings.state, run_id)
+        handed_in = _handed_in(settings, components, lambda _: None)
+        return run, rebuild_journal(lock, run, read_plan(run.plan), settings, handed_in)
+
+
+def _handed_in(settings: Settings, components: Components, watch: Callable[[Progress], None]) -> ApplyComponents:
+    directories = connect(settings, components.clock, components.randomness)
+    return ApplyComponents(
+        directories={tenant.value: directory for tenant, directory in directories.items()},
+        clock=components.clock,
+        randomness=components.randomness,
+        watch=watch,
+    )
 
 
 def _applied(watch: Watch, plan: Plan) -> Callable[[Progress], None]:

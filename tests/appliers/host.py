@@ -1,6 +1,6 @@
 """A process that imports everything once and then is an applier, or forks one whenever it is told to, before any thread exists.
 
-Each line on standard input is a JSON object: `applier` (`real` or a naive one's habit), `kill_point` (`name:count` or empty),
+Each line on standard input is a JSON object: `applier` (`real`, `rebuild` or a naive one's habit), `kill_point` (`name:count` or empty),
 `disk` (a fault and the number of the operation it strikes, or empty), `poison` (an address and what its replies do to the
 applier, or empty), `state` and `run_id`. Each applier answers with lines of
 JSON: `pid` when it exists, `applying` when it begins to work, and, when it was forked, `status` when it is gone.
@@ -23,6 +23,7 @@ from appliers.disk import DiskFault, FaultyDisk
 from appliers.naive import Habit, NaiveApplier
 from appliers.plans import Target, settings_of
 from belajarid_recon.apply.killpoints import VARIABLE, arm_from_environment
+from belajarid_recon.apply.rebuild import rebuild_journal
 from belajarid_recon.apply.run import ApplyComponents, apply_plan
 from belajarid_recon.components import ScaledClock, SystemRandomness
 from belajarid_recon.directory.connect import connect
@@ -82,8 +83,9 @@ def live(command: dict[str, Any], settings: Settings, components: ApplyComponent
             run = open_run(settings.state, command["run_id"])
             plan = read_plan(run.plan)
             say(applying=True)
-            if command["applier"] == "real":
-                apply_plan(lock, run, plan, settings, components)
+            if command["applier"] in {"real", "rebuild"}:
+                work = apply_plan if command["applier"] == "real" else rebuild_journal
+                work(lock, run, plan, settings, components)
             else:
                 NaiveApplier(Habit(command["applier"]), run, settings, components).apply(plan)
     except (BusyError, OSError) as error:

@@ -22,7 +22,7 @@ from belajarid_recon.errors import BusyError, InputError, PlanError
 from belajarid_recon.plan.definition import Plan
 from belajarid_recon.settings import Settings
 from belajarid_recon.state.folders import RunFolder, RunStatus, list_runs
-from belajarid_recon.state.journal import ALONE_REASON, Event, EventState, Journal
+from belajarid_recon.state.journal import ALONE_REASON, Event, EventState, Journal, missing_journal
 from belajarid_recon.state.ledger import reserve_addresses
 from belajarid_recon.state.lifecycle import record_lifecycle, suspended_by_us
 from belajarid_recon.state.lock import StateLock
@@ -50,9 +50,9 @@ def apply_plan(
     of them the same call goes on.
     """
     lock.require(run.state)
-    _check_turn(run)
+    check_turn(run)
     digest = plan.digest
-    _check_world(plan, settings, components.directories)
+    check_world(plan, settings, components.directories)
     with _open_journal(run, plan, digest, components.clock) as journal:
         reached(KillPoint.JOURNAL_READY)
         run.mark(RunStatus.APPLYING, components.clock, plan_digest=digest)
@@ -67,7 +67,7 @@ def apply_plan(
             stop=threading.Event(),
         )
         _count_crashes(journal, settings.apply.crashes)
-        tenants = [TenantApply(tenant, components.directories[tenant], scope) for tenant in _tenants(plan)]
+        tenants = [TenantApply(tenant, components.directories[tenant], scope) for tenant in tenants_of(plan)]
         try:
             _apply_tenants(tenants, scope.stop)
         except BaseException:
@@ -97,13 +97,13 @@ def abandon_run(lock: StateLock, run: RunFolder, plan: Plan, clock: Clock) -> No
     run.mark(RunStatus.ABANDONED, clock)
 
 
-def _tenants(plan: Plan) -> list[str]:
+def tenants_of(plan: Plan) -> list[str]:
     """Tenants with steps that no guard holds, in the plan's order."""
     free = plan.steps.filter(pl.col("held_by").is_null())
     return free["tenant"].unique(maintain_order=True).to_list()
 
 
-def _check_turn(run: RunFolder) -> None:
+def check_turn(run: RunFolder) -> None:
     """Refuse a run that is over, and one that another has overtaken: its plan knows nothing of what that one did."""
     if run.status() in {RunStatus.CLOSED, RunStatus.ABANDONED}:
         raise PlanError(f"run is {run.status()}: {run.run_id}", hint="make a new plan")
@@ -114,14 +114,14 @@ def _check_turn(run: RunFolder) -> None:
             raise PlanError(f"a later run has been applied: {other.run_id}", hint="make a new plan")
 
 
-def _check_world(plan: Plan, settings: Settings, directories: Mapping[str, Directory]) -> None:
+def check_world(plan: Plan, settings: Settings, directories: Mapping[str, Directory]) -> None:
     """Refuse a plan of another world. The customer id is read from the server: settings can be wrong about it."""
     if plan.endpoint_class != settings.endpoint.kind.value:
         raise PlanError(
             f"plan was made for another endpoint: {plan.endpoint_class}",
             hint="apply it with the settings it was made with",
         )
-    for tenant in _tenants(plan):
+    for tenant in tenants_of(plan):
         directory = directories.get(tenant)
         if directory is None:
             raise PlanError(
@@ -141,9 +141,10 @@ def _open_journal(run: RunFolder, plan: Plan, digest: str, clock: Clock) -> Jour
     The addresses are reserved before there is a journal, so that a journal without its ledger segment is a loss to be noticed.
     """
     if not run.journal.exists():
+        if run.status() is RunStatus.APPLYING:
+            raise missing_journal(run.journal)
         _reserve(run, plan)
-        meta = {"plan_digest": digest, "endpoint_class": plan.endpoint_class, "run_id": run.run_id}
-        return Journal.create(run.journal, meta, steps=plan.steps.height, clock=clock)
+        return Journal.create(run.journal, journal_facts(run, plan, digest), steps=plan.steps.height, clock=clock)
     journal = Journal.open(run.journal, clock=clock)
     if journal.meta.get("plan_digest") != digest:
         journal.close()
@@ -152,6 +153,11 @@ def _open_journal(run: RunFolder, plan: Plan, digest: str, clock: Clock) -> Jour
         )
     _reserve(run, plan)
     return journal
+
+
+def journal_facts(run: RunFolder, plan: Plan, digest: str) -> dict[str, str]:
+    """What a run's journal says of itself."""
+    return {"plan_digest": digest, "endpoint_class": plan.endpoint_class, "run_id": run.run_id}
 
 
 def _reserve(run: RunFolder, plan: Plan) -> None:

@@ -29,6 +29,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import blake2b
@@ -51,7 +52,8 @@ ROWS_PER_STATEMENT = 256
 ROWS_PER_READ = 4_096
 BUSY_MILLISECONDS = 5_000
 DAMAGED_HINT = (
-    "abandon this run and plan again: accounts it made are found by their markers, their addresses stay reserved"
+    "belajarid-recon rebuild settles its steps by what the directory shows; or abandon the run and plan again: "
+    "accounts it made are found by their markers, their addresses stay reserved"
 )
 
 _SCHEMA = """
@@ -383,6 +385,42 @@ def _marked(sendings: Sendings, event: Event) -> Sendings:
     return replace(sendings, crashes=sendings.crashes + 1, crashed_alone=crashed_alone, alone=False)
 
 
+def move_journal(path: Path, to: Path) -> None:
+    """Move a closed journal, whole or damaged, with all its files, the copy of its head first; what is missing is passed over.
+
+    A kill in between leaves no journal at the place it came to, never one without its head.
+    """
+    names = [_head_path(path).name, *(path.name + suffix for suffix in ("-wal", "-shm", ""))]
+    for name in names:
+        with suppress(FileNotFoundError):
+            (path.parent / name).rename(to / name)
+    fsync_folder(path.parent)
+    fsync_folder(to)
+
+
+def sent_before_damage(path: Path, *, steps: int) -> set[int]:
+    """Steps with an intent in the rows of a damaged journal that come before its damage; never raises for damage."""
+    sent: set[int] = set()
+    with suppress(apsw.Error, OSError, LookupError, TypeError, ValueError, PlanError):
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            chain = _first_chain(_read_meta(path, connection))
+            for row in connection.execute(f"SELECT {_COLUMNS} FROM events ORDER BY n"):  # noqa: S608 - constants
+                chain = _next_chain(chain, row[:-1])
+                if row[-1] != chain:
+                    break
+                if row[3] == EventState.INTENT and 0 <= row[1] < steps:
+                    sent.add(row[1])
+        finally:
+            connection.close()
+    return sent
+
+
+def missing_journal(path: Path) -> PlanError:
+    """What to raise where a run that has begun has no journal."""
+    return _damaged(path, "it is missing")
+
+
 def refuse_old_sqlite(version: str) -> None:
     """Raise SettingsError for an SQLite that can corrupt a journal."""
     if tuple(int(part) for part in version.split(".")[:3]) < SQLITE_VERSION_MIN:
@@ -457,4 +495,6 @@ def _damaged(path: Path, where: str) -> PlanError:
 
 
 def _unwritable(path: Path) -> BusyError:
-    return BusyError(f"journal cannot be written: {path}", hint="see to the disk (space, health), then apply again")
+    return BusyError(
+        f"journal cannot be read or written: {path}", hint="see to the disk (space, health), then apply again"
+    )

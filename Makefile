@@ -6,6 +6,9 @@ INSTALLED := $(VENV)/.installed
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name 'Cargo.toml')
 PEOPLE ?= 200000
 DEMO ?= demo-run
+KILLS ?= 100000
+FRESH ?= 1000
+SEED ?=
 BENCH_INSTALLED := $(VENV)/.installed-bench
 BENCH_FOLDER ?= $(or $(TMPDIR),/tmp)
 BENCH_RESULTS ?= bench-results
@@ -13,12 +16,13 @@ BENCH_RESULTS ?= bench-results
 SCHOOLS ?= ../shared/data/schools_npsn_2019.parquet
 REGIONS ?= ../shared/data/regions_2019.csv.gz
 
-.PHONY: help setup demo test lint bench bench-national clean
+.PHONY: help setup demo test soak lint bench bench-national clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    two cities, 200,000 people, two weeks (PEOPLE=5000 for a short one; folder DEMO=$(DEMO))"
 	@echo "make test    all tests, Rust and Python"
+	@echo "make soak    100,000 kills of appliers at named points, 1,000 of fresh processes; prints seeds, about two hours (KILLS=, FRESH=, SEED=)"
 	@echo "make lint    formatting, lints, types"
 	@echo "make bench   benchmarks in three minutes: one million rows beside DuckDB and Polars, entry points, kernels"
 	@echo "make bench-national   the same at 50 million rows, names for 10 million people, the plan of 57 million; about an hour"
@@ -44,6 +48,10 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	cargo test --release --quiet --workspace
 	$(BIN)/python -m pytest
+
+# Ends with an error on any violation; a seed makes a swarm again.
+soak: $(INSTALLED)
+	$(BIN)/python tests/soak.py --kills $(KILLS) --fresh $(FRESH) $(if $(SEED),--seed $(SEED))
 
 lint: $(INSTALLED)
 	cargo fmt --all --check

@@ -432,6 +432,17 @@ def test_the_journal_knows_no_contact(desk):
     assert intent[7] == fingerprint(step, {})
 
 
+def test_a_unit_does_not_overtake_the_one_above_it(desk):
+    """A unit that has to be sent again is waited for: below a unit that is not there its children would be refused for good."""
+    (number,) = numbers(1)
+    top = f"/Tunggu {number}"
+    desk.emulator.fault("orgunits.insert", "status", status=429, reason="rateLimitExceeded", retry_after_seconds=60)
+    plan = desk.plan(orgunit("sd", top), orgunit("sd", f"{top}/Siswa"), creation("sd", number, ou_path=f"{top}/Siswa"))
+    result = desk.apply(plan)
+    assert (result.done, result.parked_reasons) == (3, {})
+    assert desk.account(number)["orgUnitPath"] == f"{top}/Siswa"
+
+
 def test_a_full_tenant_stops_its_creations_only(desk):
     """Everything else goes on; nothing is parked, the error says why, and the same call goes on when there is room."""
     people, other = numbers(40), numbers(3)

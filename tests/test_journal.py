@@ -258,7 +258,7 @@ def test_a_tail_that_is_gone_is_noticed(tmp_path, rows):
     connection.close()
     with pytest.raises(PlanError, match="are gone") as refused:
         reopen(tmp_path)
-    assert refused.value.hint.startswith("abandon this run and plan again")
+    assert refused.value.hint.startswith("belajarid-recon rebuild settles")
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_a_full_disk_stops_the_journal(tmp_path):
         journal.commit([intent(0)])
         journal._connection.pragma("max_page_count", 5)
         groups = [[intent(number) for number in range(step, step + 50)] for step in range(1, 5_000, 50)]
-        with pytest.raises(BusyError, match="journal cannot be written") as refused:
+        with pytest.raises(BusyError, match="journal cannot be read or written") as refused:
             deque(map(journal.commit, groups), maxlen=0)
         assert refused.value.kind is ErrorKind.RETRY_LATER
         acknowledged = set(journal.open_intents())
@@ -319,6 +319,37 @@ def test_a_full_disk_stops_the_journal(tmp_path):
         assert 4_999 not in journal.open_intents()
     with reopen(tmp_path) as journal:
         assert set(journal.open_intents()) == acknowledged
+
+
+class FailingVFS(apsw.VFS):
+    """A disk whose journal cannot be read."""
+
+    def __init__(self) -> None:
+        super().__init__("failing", "unix", makedefault=True)
+
+    def xOpen(self, name, flags):  # noqa: N802 - apsw's name
+        """Open a file that cannot be read."""
+        return FailingFile("unix", name, flags)
+
+
+class FailingFile(apsw.VFSFile):
+    """A file whose device fails."""
+
+    def xRead(self, amount, offset):  # noqa: N802 - apsw's name
+        """Fail."""
+        raise apsw.IOError("device")
+
+
+def test_a_disk_that_cannot_be_read_is_no_damage(tmp_path):
+    """What the device refuses says nothing of the rows: nobody is told to give the run up."""
+    create(tmp_path).close()
+    vfs = FailingVFS()
+    try:
+        with pytest.raises(BusyError, match="journal cannot be read or written"):
+            reopen(tmp_path)
+    finally:
+        vfs.unregister()
+    reopen(tmp_path).close()
 
 
 @pytest.mark.parametrize("version", ["3.40.1", "3.51.2", "2.8.17"])

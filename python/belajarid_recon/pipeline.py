@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import orjson
 import polars as pl
 
+from belajarid_recon.apply.rebuild import rebuild_journal
 from belajarid_recon.apply.result import ApplyResult, Progress
 from belajarid_recon.apply.run import ApplyComponents, apply_plan
 from belajarid_recon.apply.run import abandon_run as give_up
@@ -77,6 +78,7 @@ __all__ = [
     "make_plan",
     "plan_from_snapshot",
     "read_plan",
+    "rebuild_run",
     "verify_run",
 ]
 
@@ -312,16 +314,29 @@ def apply_run(settings: Settings, run_id: str | None = None, *, follower: ApplyF
     with StateLock(settings.state, purpose="apply") as lock:
         run = _chosen(settings.state, run_id)
         plan = read_plan(run.plan)
-        directories = connect(settings, components.clock, components.randomness)
-        handed_in = ApplyComponents(
-            directories={tenant.value: directory for tenant, directory in directories.items()},
-            clock=components.clock,
-            randomness=components.randomness,
-        )
+        handed_in = _handed_in(settings, components)
         if follower is not None:
             follower.started(run.run_id, plan)
             handed_in = replace(handed_in, watch=follower.progressed)
         return apply_plan(lock, run, plan, settings, handed_in)
+
+
+def rebuild_run(settings: Settings, run_id: str | None = None) -> tuple[RunFolder, dict[str, int]]:
+    """Make the journal of a run that was begun anew from the directory. Returns the run and counts of steps by how they stand."""
+    components = Components.of(settings)
+    with StateLock(settings.state, purpose="rebuild") as lock:
+        run = _chosen(settings.state, run_id)
+        handed_in = _handed_in(settings, components)
+        return run, rebuild_journal(lock, run, read_plan(run.plan), settings, handed_in)
+
+
+def _handed_in(settings: Settings, components: Components) -> ApplyComponents:
+    directories = connect(settings, components.clock, components.randomness)
+    return ApplyComponents(
+        directories={tenant.value: directory for tenant, directory in directories.items()},
+        clock=components.clock,
+        randomness=components.randomness,
+    )
 
 
 def verify_run(settings: Settings, run_id: str | None = None, *, watch: Watch = quiet) -> Verification:

@@ -89,6 +89,8 @@ class Apply(_Table):
     """Calls under way at once in a tenant; also the most intents a kill can leave open there."""
     attempts: Annotated[int, Field(ge=1, le=100)] = 10
     """Sendings of one step before it is parked. Throttled replies do not count."""
+    crashes: Annotated[int, Field(ge=1, le=100)] = 2
+    """Deaths of the program at which a step was under way before it is taken up alone, and parked if the program dies again."""
     lag_seconds: Annotated[float, Field(ge=0, le=3_600)] = 60.0
     """How long an absent account is read again before an ambiguous insert is sent again, and a write before it is contradicted."""
     password_rounds: Annotated[int, Field(ge=1_000, le=PASSWORD_ROUNDS)] | None = None

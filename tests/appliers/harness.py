@@ -1,6 +1,7 @@
-"""Starts appliers, kills them, reads what each kill left, and judges the directory at the end.
+"""Starts appliers, kills them, lets them come to an end, and has the directory judged.
 
-The judge (`violations`) knows nothing of journals or appliers: it compares the plan with what the emulator says was applied.
+A swarm is many small plans in one directory. Each plan is a case of its own, with its own state folder and seed: its appliers are killed
+one after the other, at a named point or at a random instant, among faults, while somebody else renames what has just been made.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections import Counter
-from collections.abc import Iterator
+import tempfile
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,294 +28,391 @@ import orjson
 import polars as pl
 
 import belajarid_recon
-from appliers.plans import Target, creation, orgunit, plan_of, settings_of, update
-from belajarid_recon.apply.body import Step, attributes_of, carries_step, desired_attributes, read_steps
+from appliers.disk import DiskFault
+from appliers.host import FAULTY, REFUSED
+from appliers.naive import POINTS as NAIVE_POINTS
+from appliers.oracle import Case, Seen, Violation, violations
+from appliers.plans import DOMAINS, Target, creation, orgunit, plan_of, settings_of, update
 from belajarid_recon.apply.killpoints import KillPoint
 from belajarid_recon.components import ScaledClock, SystemRandomness
 from belajarid_recon.directory.connect import connect
-from belajarid_recon.directory.google import GoogleDirectory
-from belajarid_recon.directory.observed import carries_marker
 from belajarid_recon.emulator.launch import EmulatorProcess
 from belajarid_recon.emulator.settings import EmulatorSettings
-from belajarid_recon.plan.definition import Plan
+from belajarid_recon.errors import ReconError
 from belajarid_recon.plan.file import write_plan
 from belajarid_recon.schemas import Jenjang
-from belajarid_recon.settings import Settings
-from belajarid_recon.state.folders import RunFolder, RunStatus, new_run
-from belajarid_recon.state.journal import Journal
+from belajarid_recon.state.folders import RunStatus, new_run
 
 TENANTS = (Jenjang.SD, Jenjang.SMP)
+_TENANTS_OF_CASE = ((Jenjang.SD,), (Jenjang.SMP,), TENANTS)
 TIME_SCALE = 1_000.0
-LATENCY_SECONDS = 0.01
-"""What the emulator waits before each call: it makes calls overlap, so that a kill finds some on their way."""
-QUIET_SECONDS = 0.02
-"""After a kill, until the emulator has carried out what was already on its socket."""
-APPLY = {"in_flight": 6, "attempts": 100, "lag_seconds": 20.0}
-RANDOM_SECONDS_MAX = 0.12
-"""From the moment an applier begins to work; it needs about a third of it to open its journal."""
-POINT_SECONDS_MAX = 0.5
-"""An applier that has not reached its kill point by then is killed where it is."""
-_PASSED_ONCE = {KillPoint.JOURNAL_READY, KillPoint.ADDRESSES_RESERVED, KillPoint.APPLYING_MARKED}
+APPLY = {"in_flight": 6, "attempts": 100, "crashes": 100, "lag_seconds": 20.0}
+"""Hundreds of kills are no poison: no step may be parked for them."""
+CASES_AT_ONCE = 50
+"""Planted and planned together."""
+UNITS_EVERY = 4
+"""Every so many cases have steps for units: each reading of units reads those of all cases."""
+POINT_SECONDS_MAX = 10.0
+"""An applier that has neither reached its kill point nor its end by then hangs."""
+MEMORY = Path("/dev/shm")  # noqa: S108 - a fresh folder of mkdtemp's is made in it
+_ONCE = {KillPoint.ADDRESSES_RESERVED, KillPoint.JOURNAL_READY, KillPoint.APPLYING_MARKED}
 _ON_THE_WAY_OUT = (
     KillPoint.READ_BACK,
     KillPoint.READ_BACK_COMMITTED,
     KillPoint.ALL_SETTLED,
     KillPoint.LIFECYCLE_RECORDED,
 )
+_ON_THE_WAY = [point for point in KillPoint if point not in _ON_THE_WAY_OUT]
+
+
+@dataclass(frozen=True)
+class SwarmRequest:
+    """How much is done to whom."""
+
+    kills: int
+    seed: int
+    applier: str = "real"
+    creations: int = 5
+    """In each tenant and case; also the most of its changes."""
+    kills_of_case: int = 8
+    random_share: float = 0.0
+    """Share of the kills at a random instant instead of a named point."""
+    random_seconds_max: float = 0.1
+    faults: int = 2
+    """The most of each life."""
+    others: bool = True
+    """Whether somebody else squats and renames."""
 
 
 @dataclass
-class Kills:
-    """What the kills hit."""
+class Report:
+    """What a swarm came to."""
 
-    total: int = 0
+    seed: int
+    cases: int = 0
+    kills: int = 0
     by_point: Counter[str] = field(default_factory=Counter)
-    without_effect: int = 0
-    """Open intents whose request never took effect: the kill fell between intent and send."""
-    with_effect: int = 0
-    """Open intents whose effect is there: the kill fell between effect and outcome."""
-    kills_without_effect: int = 0
-    kills_with_effect: int = 0
-    settled: int = 0
-    """Steps with an outcome after the last kill."""
+    missed: int = 0
+    """Lives that ended before their point."""
+    faults: int = 0
+    renamed: int = 0
+    violations: list[Violation] = field(default_factory=list)
 
-    def table(self) -> str:
+    @property
+    def points_hit(self) -> float:
+        """Share of the kill points at which somebody was killed."""
+        return len({*KillPoint} & {*self.by_point}) / len(KillPoint)
+
+    def line(self) -> str:
         """For people."""
         points = ", ".join(f"{point} {count}" for point, count in sorted(self.by_point.items()))
         return (
-            f"{self.total} kills ({points}); "
-            f"{self.kills_without_effect} left an intent without effect ({self.without_effect} intents), "
-            f"{self.kills_with_effect} left an effect without outcome ({self.with_effect} intents)"
+            f"seed {self.seed}: {self.kills} kills in {self.cases} cases, {self.points_hit:.0%} of the kill points hit ({points}); "
+            f"{self.faults} faults met, {self.renamed} accounts renamed by others; {len(self.violations)} violations"
         )
+
+
+class Hosts:
+    """Appliers, each in a process of its own: forked by one host, or started afresh with the next one warming up."""
+
+    def __init__(self, target: Target, *, forks: bool, **apply: Any) -> None:
+        self._forks = forks
+        world = {
+            "target": asdict(target) | {"state": str(target.state), "credentials": str(target.credentials)},
+            "apply": APPLY | apply,
+            "forks": forks,
+        }
+        self._command = [sys.executable, "-m", "appliers.host", orjson.dumps(world).decode()]
+        paths = [str(Path(belajarid_recon.__file__).parent.parent), str(Path(__file__).parent.parent)]
+        paths += filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+        self._environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "POLARS_MAX_THREADS": "1"}
+        self._waiting: deque[subprocess.Popen[bytes]] = deque()
+        self._start()
+
+    def _start(self) -> None:
+        # Unbuffered, so that select sees what is left.
+        self._waiting.append(
+            subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=self._environment
+            )
+        )
+
+    def live(self, command: dict[str, Any], kill_after: float | None) -> int:
+        """Have an applier live, kill it as asked, and return how it ended (negative: by that signal)."""
+        if not self._forks:
+            self._start()
+        host = self._waiting.popleft()
+        host.stdin.write(orjson.dumps(command) + b"\n")
+        pid = self._hear(host, "pid")
+        status = self._hear(host, "applying", "status")
+        began = status is True
+        if began and kill_after is not None and not select.select([host.stdout], [], [], kill_after)[0]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if self._forks:
+            self._waiting.append(host)
+            return int(self._hear(host, "status") if began else status)
+        status = host.wait(POINT_SECONDS_MAX)
+        _close(host)
+        return status
+
+    def _hear(self, host: subprocess.Popen[bytes], *names: str) -> Any:
+        """The next line's value under one of `names`."""
+        if not select.select([host.stdout], [], [], POINT_SECONDS_MAX)[0]:
+            raise AssertionError("the applier hangs")
+        document = orjson.loads(host.stdout.readline())
+        return next(document[name] for name in names if name in document)
+
+    def close(self) -> None:
+        """End the hosts that wait."""
+        for host in self._waiting:
+            _close(host)
+
+
+def _close(host: subprocess.Popen[bytes]) -> None:
+    host.stdin.close()
+    host.stdout.close()
+    host.wait(POINT_SECONDS_MAX)
 
 
 @dataclass
 class Arena:
-    """An emulator, a plan, and a host that starts appliers for it."""
+    """An emulator, somebody who looks at it, and appliers."""
 
+    folder: Path
     emulator: EmulatorProcess
-    settings: Settings
-    run: RunFolder
-    plan: Plan
-    directories: dict[Jenjang, GoogleDirectory]
-    host: subprocess.Popen[bytes]
-    planted: dict[str, list[dict[str, Any]]]
-    """Tenant to accounts of others, as they were before."""
-    kills: Kills = field(default_factory=Kills)
+    target: Target
+    hosts: Hosts
+    cases: list[Case] = field(default_factory=list)
+    strangers: dict[Jenjang, list[dict[str, Any]]] = field(default_factory=lambda: {tenant: [] for tenant in TENANTS})
 
-    def live(self, *, applier: str = "real", kill_point: str = "", kill_after: float | None = None) -> int:
-        """Start an applier, kill it as asked, and return how it ended (negative: by that signal)."""
-        self._tell({"applier": applier, "kill_point": kill_point})
-        pid = self._hear("pid")
-        ended = self._hear("applying", "status")
-        killed_by = kill_point.partition(":")[0]
-        if ended is True and kill_after is not None and not self._something_to_hear(kill_after):
-            killed_by = "random"
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        status = self._hear("status") if ended is True else ended
-        if status == -signal.SIGKILL:
-            self.kills.total += 1
-            self.kills.by_point[killed_by] += 1
-        elif status != 0:
-            raise AssertionError(f"the applier ended with status {status}; its message is above")
-        return int(status)
+    def prepare(self, request: SwarmRequest, count: int) -> list[Case]:
+        """Make the next `count` cases: their plans, and who is in the directory before."""
+        first = len(self.cases)
+        clock = ScaledClock()
+        chances = [random.Random(f"{request.seed}:{n}") for n in range(first, first + count)]  # noqa: S311 - repeatable
+        rows: list[list[dict[str, Any]]] = [[] for _ in range(count)]
+        squatted: list[set[str]] = [set() for _ in range(count)]
+        tenants = [chance.choice(_TENANTS_OF_CASE) for chance in chances]
+        for tenant in TENANTS:
+            for n, chance in enumerate(chances):
+                if tenant not in tenants[n]:
+                    continue
+                rows[n] += _creations(tenant, first + n, chance.randint(1, request.creations))
+                if request.others and chance.random() < 0.5:
+                    squatted[n].add(chance.choice([row["address"] for row in rows[n] if row.get("address")]))
+            changed = [
+                _changed(tenant, first + n, chance, request) if tenant in tenants[n] else []
+                for n, chance in enumerate(chances)
+            ]
+            ids = iter(self.emulator.plant(tenant, [_ours(row) for group in changed for row in group]))
+            for n, group in enumerate(changed):
+                rows[n] += [_change(tenant, row, next(ids), chances[n]) for row in group]
+        self._squat({address for addresses in squatted for address in addresses})
+        for n, chance in enumerate(chances):
+            chance.random()
+            state = self.folder / f"state-{first + n}"
+            state.mkdir()
+            case = Case(
+                new_run(state, clock, SystemRandomness()),
+                plan_of(rows[n], self.target.customer_ids),
+                f"{request.seed}:{first + n}",
+                frozenset(squatted[n]),
+            )
+            write_plan(case.run.plan, case.plan)
+            self.cases.append(case)
+        return self.cases[first:]
 
-    def classify(self) -> None:
-        """Read what the last kill left open, and whether the directory shows its effect."""
-        if not self.run.journal.exists():
-            return
-        time.sleep(QUIET_SECONDS)
-        open_steps = self._open_steps()
-        steps = list(read_steps(self.plan.steps, pl.col("step").is_in(open_steps))) if open_steps else []
-        effects = [self._has_effect(step) for step in steps]
-        self.kills.with_effect += sum(effects)
-        self.kills.without_effect += len(effects) - sum(effects)
-        self.kills.kills_with_effect += any(effects)
-        self.kills.kills_without_effect += not all(effects)
+    def _squat(self, addresses: set[str]) -> None:
+        for tenant in TENANTS:
+            theirs = sorted(address for address in addresses if address.endswith(f"@{DOMAINS[tenant]}"))
+            self.emulator.plant(tenant, [{"primaryEmail": address} for address in theirs])
+            lines = self.emulator.accounts(tenant)
+            self.strangers[tenant] = [line["account"] for line in lines if line["marker"] is None]
 
-    def _open_steps(self) -> list[int]:
-        """Open intents, read from a copy: opening the journal itself would do the next applier's recovery for it."""
-        copy = self.run.path.parent / "copy"
-        shutil.rmtree(copy, ignore_errors=True)
-        copy.mkdir()
-        for path in self.run.path.glob("journal.*"):
-            shutil.copyfile(path, copy / path.name)
-        with Journal.open(copy / self.run.journal.name, clock=ScaledClock()) as journal:
-            self.kills.settled = journal.settled_count
-            return sorted(journal.open_intents())
+    def live(
+        self,
+        case: Case,
+        applier: str = "real",
+        *,
+        point: str = "",
+        kill_after: float | None = None,
+        disk: tuple[DiskFault, int] | None = None,
+        poison: tuple[str, str] | None = None,
+    ) -> bool:
+        """Let an applier live; whether it was killed, or stopped by its disk or a poison. Any other bad end is an error."""
+        command = {
+            "applier": applier,
+            "kill_point": point,
+            "disk": disk,
+            "poison": poison,
+            "state": str(case.run.state),
+            "run_id": case.run.run_id,
+        }
+        status = self.hosts.live(command, kill_after)
+        expected = {0, -signal.SIGKILL} | ({REFUSED} if disk else set()) | ({FAULTY} if poison else set())
+        if status not in expected:
+            raise AssertionError(f"the applier ended with status {status}, seed {case.seed}; its message is above")
+        if status == 0 and applier == "real" and case.run.status() is not RunStatus.CLOSED:
+            raise AssertionError(f"the run is not closed, seed {case.seed}")
+        return status != 0
 
-    def _has_effect(self, step: Step) -> bool:
-        directory = self.directories[Jenjang(step.tenant)]
-        if step.is_orgunit:
-            return step.ou_path in directory.orgunit_paths()
-        account = directory.get_account(step.address if step.is_creation else step.target_id)
-        return account is not None and carries_marker(account, step.marker) and carries_step(step, account)
+    def rename(self, case: Case) -> bool:
+        """Have somebody else give the newest account that a case has made another address, and its old one to nobody.
 
-    def _tell(self, command: dict[str, Any]) -> None:
-        self.host.stdin.write(orjson.dumps(command) + b"\n")
-        self.host.stdin.flush()
+        The newest is the one whose answer the applier may not have had.
+        """
+        made = case.plan.steps.filter(pl.col("action") == "create")
+        for tenant, marker, address in reversed(made.select("tenant", "marker", "address").rows()):
+            if marker in case.moved or address in case.squatted:
+                continue
+            moved_to = address.replace("budi.", "pindah.")
+            with contextlib.suppress(ReconError):
+                self.emulator.edit(Jenjang(tenant), address, {"primaryEmail": moved_to, "aliases": []})
+                case.moved[marker] = moved_to
+                return True
+        return False
 
-    def _hear(self, *names: str) -> Any:
-        """The next line's value under one of `names`. The pipe is unbuffered, so that select sees what is left."""
-        line = orjson.loads(self.host.stdout.readline())
-        return next(line[name] for name in names if name in line)
+    def judge(self) -> list[Violation]:
+        """What is wrong in the directory now that every case is said to be applied."""
+        clock = ScaledClock(TIME_SCALE)
+        directories = connect(settings_of(self.target, **APPLY), clock, SystemRandomness())
+        seen = {}
+        for tenant, directory in directories.items():
+            lines = [line for line in self.emulator.accounts(tenant) if not line["deleted"]]
+            seen[str(tenant)] = Seen(lines, directory.orgunit_paths(), self.strangers[tenant])
+            directory.close()
+        return violations(self.cases, seen)
 
-    def _something_to_hear(self, seconds: float) -> bool:
-        return bool(select.select([self.host.stdout], [], [], seconds)[0])
+
+def _creations(tenant: Jenjang, case: int, count: int) -> list[dict[str, Any]]:
+    """Steps of one case in one tenant; every few cases have units to make first, one below the other."""
+    units = [f"/Kelas {case}", f"/Kelas {case}/Siswa"] if case % UNITS_EVERY == 0 else []
+    numbers = range(_first(tenant, case), _first(tenant, case) + count)
+    return [orgunit(tenant, path) for path in units] + [
+        creation(tenant, number, ou_path=units[-1] if units else "/") for number in numbers
+    ]
 
 
-def violations(arena: Arena) -> list[str]:
-    """What is wrong in the directory now that the plan is said to be applied. Empty: each step was carried out, once."""
-    wrong: list[str] = []
-    for tenant in TENANTS:
-        steps = list(read_steps(arena.plan.steps, pl.col("tenant") == tenant))
-        everything = [line for line in arena.emulator.accounts(tenant) if not line["deleted"]]
-        by_marker: dict[str, list[dict[str, Any]]] = {}
-        for line in everything:
-            by_marker.setdefault(line["marker"] or "", []).append(line)
-        squatted = {account["primaryEmail"] for account in arena.planted[tenant]}
-        for step in steps:
-            if not step.is_orgunit:
-                wrong += _wrong_with(step, by_marker.pop(step.marker, []), squatted)
-        wrong += ["an account nobody planned"] * (len(by_marker.pop("", [])) - len(squatted))
-        wrong += ["a marker nobody planned"] * len(by_marker)
-        there = {line["account"]["id"]: line["account"] for line in everything}
-        wrong += [
-            "an account of others was changed"
-            for account in arena.planted[tenant]
-            if attributes_of(there.get(account["id"], {})) != attributes_of(account)
+def _changed(tenant: Jenjang, case: int, chance: random.Random, request: SwarmRequest) -> list[dict[str, Any]]:
+    """Accounts of ours that a case finds and changes."""
+    first = _first(tenant, case) + 250
+    return [creation(tenant, first + n) for n in range(chance.randint(0, request.creations))]
+
+
+def _first(tenant: Jenjang, case: int) -> int:
+    """The first person of a case in a tenant: 250 to be made, 250 to be changed."""
+    return case * 1_000 + TENANTS.index(tenant) * 500
+
+
+def _ours(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "primaryEmail": row["address"],
+        "name": {"givenName": row["given_name"], "familyName": row["family_name"]},
+        "externalIds": [{"type": "custom", "customType": "recon", "value": row["marker"]}],
+    }
+
+
+def _change(tenant: Jenjang, row: dict[str, Any], target_id: str, chance: random.Random) -> dict[str, Any]:
+    """A step that renames, mends or suspends the account."""
+    local, domain = row["address"].split("@")
+    number = int(row["npsn"]) - 20_000_000
+    name = {"given_name": row["given_name"], "family_name": row["family_name"]}
+    before, after = chance.choice(
+        [
+            ({"domain": domain}, {"address": f"{local}@guru.{domain}"}),
+            (name, name | {"given_name": "Budiman"}),
+            ({"suspended": False}, {"suspended": True}),
         ]
-        paths = arena.directories[tenant].orgunit_paths()
-        wrong += ["a unit is missing" for step in steps if step.is_orgunit and step.ou_path not in paths]
-    return wrong
-
-
-def _wrong_with(step: Step, accounts: list[dict[str, Any]], squatted: set[str]) -> list[str]:
-    if step.is_creation and step.address in squatted:
-        return ["an account beside a squatted address"] * len(accounts)
-    if len(accounts) != 1:
-        return [f"{len(accounts)} live accounts of one person"]
-    account = accounts[0]["account"]
-    wrong = []
-    if step.is_creation and accounts[0]["inserts"] != 1:
-        wrong.append(f"{accounts[0]['inserts']} inserts of one person")
-    if attributes_of(account) | desired_attributes(step) != attributes_of(account):
-        wrong.append("an account that is not as planned")
-    return wrong
-
-
-@dataclass(frozen=True)
-class ArenaRequest:
-    """How large an arena is."""
-
-    creations: int
-    updates: int = 0
-    squatted: int = 0
-    """Planned addresses that somebody else holds by the time they are created."""
-    seed: int = 0
+    )
+    return update(tenant, number, target_id, before, **after)
 
 
 @contextmanager
-def arena_of(folder: Path, request: ArenaRequest) -> Iterator[Arena]:
-    """An emulator with accounts to change, a plan of `request`'s size over two tenants, and a host."""
+def arena_of(*, forks: bool, **apply: Any) -> Iterator[Arena]:
+    """An empty directory, in memory where the machine allows: a kill of a process needs no disk to be survived.
+
+    `apply` is what the appliers' settings have otherwise.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="kills-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
     emulator_settings = EmulatorSettings(
-        folder / "emulator", scale=TIME_SCALE, tenants=TENANTS, latency_seconds=LATENCY_SECONDS
+        folder / "emulator", scale=TIME_SCALE, tenants=TENANTS, token_life_seconds=1e8, latency_seconds=0.001
     )
-    with EmulatorProcess(emulator_settings) as emulator:
-        target = Target(
-            state=folder / "state",
-            customer_ids={str(tenant): customer for tenant, customer in emulator.customer_ids.items()},
-            url=emulator.url,
-            credentials=emulator.folder / "credentials",
-            time_scale=TIME_SCALE,
-        )
-        settings = settings_of(target, **APPLY)
-        clock = ScaledClock(TIME_SCALE)
-        plan, planted = _plan(emulator, request, target.customer_ids)
-        settings.state.mkdir()
-        run = new_run(settings.state, clock, SystemRandomness())
-        write_plan(run.plan, plan)
-        directories = connect(settings, clock, SystemRandomness())
-        host = _host(target, run)
-        try:
-            yield Arena(emulator, settings, run, plan, directories, host, planted)
-        finally:
-            host.stdin.close()
-            host.wait(10)
-            host.stdout.close()
-            for directory in directories.values():
-                directory.close()
+    try:
+        with EmulatorProcess(emulator_settings) as emulator:
+            target = Target(
+                state=folder / "state",
+                customer_ids={str(tenant): customer for tenant, customer in emulator.customer_ids.items()},
+                url=emulator.url,
+                credentials=emulator.folder / "credentials",
+                time_scale=TIME_SCALE,
+            )
+            hosts = Hosts(target, forks=forks, **apply)
+            with contextlib.closing(hosts):
+                yield Arena(folder, emulator, target, hosts)
+    finally:
+        shutil.rmtree(folder)
 
 
-def _host(target: Target, run: RunFolder) -> subprocess.Popen[bytes]:
-    paths = [str(Path(belajarid_recon.__file__).parent.parent), str(Path(__file__).parent.parent)]
-    paths += filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    world = {
-        "target": asdict(target) | {"state": str(target.state), "credentials": str(target.credentials)},
-        "apply": APPLY,
-        "run_id": run.run_id,
-    }
-    return subprocess.Popen(
-        [sys.executable, "-m", "appliers.host", orjson.dumps(world).decode()],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "POLARS_MAX_THREADS": "1"},
-    )
+def swarm(arena: Arena, request: SwarmRequest) -> Report:
+    """Kill appliers until there were `request.kills`, let every case come to its end, and judge."""
+    report = Report(request.seed)
+    points = itertools.cycle(_ON_THE_WAY if request.applier == "real" else NAIVE_POINTS)
+    while report.kills < request.kills:
+        for case in arena.prepare(request, min(CASES_AT_ONCE, (request.kills - report.kills) // 4 + 1)):
+            _live_and_die(arena, case, request, points, report)
+    report.violations = arena.judge()
+    return report
 
 
-def _plan(
-    emulator: EmulatorProcess, request: ArenaRequest, customer_ids: dict[str, str]
-) -> tuple[Plan, dict[str, list[dict[str, Any]]]]:
-    """Units, creations, and changes of planted accounts, the first creations of each tenant at addresses others hold."""
-    rows: list[dict[str, Any]] = []
-    planted: dict[str, list[dict[str, Any]]] = {}
-    for place, tenant in enumerate(TENANTS):
-        first = place * 1_000_000
-        rows += [orgunit(tenant, "/Surabaya"), orgunit(tenant, "/Surabaya/Siswa")]
-        created = [creation(tenant, first + n, ou_path="/Surabaya/Siswa") for n in range(request.creations)]
-        changed = [first + 500_000 + n for n in range(request.updates)]
-        rows += created + _changes(emulator, tenant, changed)
-        squatters = [{"primaryEmail": row["address"]} for row in created[:: max(1, len(created) // 4)]]
-        emulator.plant(tenant, squatters[: request.squatted])
-        planted[tenant] = [line["account"] for line in emulator.accounts(tenant) if line["marker"] is None]
-    return plan_of(rows, customer_ids), planted
+def swarms(requests: Sequence[SwarmRequest], *, forks: bool) -> list[Report]:
+    """Swarms side by side, each in a directory of its own."""
+
+    def one(request: SwarmRequest) -> Report:
+        with arena_of(forks=forks) as arena:
+            return swarm(arena, request)
+
+    with ThreadPoolExecutor(len(requests)) as pool:
+        return list(pool.map(one, requests))
 
 
-def _changes(emulator: EmulatorProcess, tenant: Jenjang, numbers: list[int]) -> list[dict[str, Any]]:
-    """Accounts of ours that are there already, and steps that rename, move and suspend them."""
-    accounts = [creation(tenant, number) for number in numbers]
-    ids = emulator.plant(
-        tenant,
-        [
-            {
-                "primaryEmail": row["address"],
-                "name": {"givenName": row["given_name"], "familyName": row["family_name"]},
-                "externalIds": [{"type": "custom", "customType": "recon", "value": row["marker"]}],
-            }
-            for row in accounts
-        ],
-    )
-    steps = []
-    for number, row, target_id in zip(numbers, accounts, ids, strict=True):
-        local, domain = row["address"].split("@")
-        kinds = [
-            ({"domain": domain}, {"address": f"{local}@guru.{domain}"}),
-            ({"ou_path": "/"}, {"ou_path": "/Surabaya/Siswa"}),
-            ({"suspended": False}, {"suspended": True}),
-        ]
-        before, after = kinds[number % len(kinds)]
-        steps.append(update(tenant, number, target_id, before, **after))
-    return steps
+def _live_and_die(arena: Arena, case: Case, request: SwarmRequest, points: Iterator[KillPoint], report: Report) -> None:
+    """One case from its first applier to the one that comes to the end."""
+    chance = random.Random(f"{case.seed}:lives")  # noqa: S311 - a case can be repeated
+    report.cases += 1
+    for _ in range(min(chance.randint(1, request.kills_of_case), request.kills - report.kills)):
+        report.faults += _script_faults(arena, chance, request)
+        if chance.random() < request.random_share:
+            name, kill = "random", {"kill_after": chance.uniform(0, request.random_seconds_max)}
+        else:
+            point = next(points)
+            name, kill = point.value, {"point": f"{point}:{1 if point in _ONCE else chance.randint(1, 4)}"}
+        if not arena.live(case, request.applier, **kill):
+            report.missed += 1
+            return
+        report.kills += 1
+        report.by_point[name] += 1
+        report.renamed += request.others and chance.random() < 0.5 and arena.rename(case)
+    ways_out = _ON_THE_WAY_OUT if request.applier == "real" and report.kills < request.kills else ()
+    for point in ways_out:
+        killed = arena.live(case, point=f"{point}:1")
+        report.kills += killed
+        report.by_point[point.value] += killed
+    report.faults += _script_faults(arena, chance, request)
+    if arena.live(case, request.applier):
+        raise AssertionError("the last applier was not to be killed")
 
 
-def script_faults(arena: Arena, count: int, *, seed: int) -> None:
-    """Spread `count` scripted faults over the calls to come: lost requests, lost answers, lying answers, stale reads, quotas."""
-    chance = random.Random(seed)  # noqa: S311 - a test that can be repeated
-    for _ in range(count):
+def _script_faults(arena: Arena, chance: random.Random, request: SwarmRequest) -> int:
+    """Faults for the next life; how many the life before it met."""
+    if not request.faults:
+        return 0
+    met = sum(fault["used"] for fault in arena.emulator.stats()["faults"])
+    arena.emulator.clear_faults()
+    for _ in range(chance.randint(0, request.faults)):
         method, kind, script = chance.choice(_FAULTS)
-        arena.emulator.fault(method, kind, after=chance.randint(0, 20 * count // len(_FAULTS)), **script)
+        arena.emulator.fault(method, kind, after=chance.randint(0, 3), **script)
+    return met
 
 
 _QUOTA = {"status": 403, "reason": "quotaExceeded"}
@@ -337,36 +436,3 @@ _FAULTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("orgunits.insert", "status-after", {"status": 401, "reason": "authError"}),
     ("orgunits.insert", "drop-after", {}),
 )
-
-
-def kill_until(arena: Arena, kills: int, *, seed: int, applier: str = "real") -> None:
-    """Kill `kills` appliers: every second one at a named point, the others at a random instant.
-
-    On a fast machine the plan could be applied too soon; appliers that are ahead of it are killed earlier.
-    """
-    chance = random.Random(seed)  # noqa: S311 - a test that can be repeated
-    points = itertools.cycle(point for point in KillPoint if point not in _ON_THE_WAY_OUT)
-    for kill in range(kills):
-        ahead = arena.kills.settled * kills > arena.plan.steps.height * kill
-        if applier == "real" and kill % 2:
-            point = next(points)
-            count = 1 if ahead or point in _PASSED_ONCE else chance.randint(1, 4)
-            status = arena.live(kill_point=f"{point}:{count}", kill_after=POINT_SECONDS_MAX)
-        else:
-            seconds = chance.uniform(0.0, RANDOM_SECONDS_MAX / (3 if ahead else 1))
-            status = arena.live(applier=applier, kill_after=seconds)
-        if status == 0:
-            raise AssertionError(f"the plan was too small: applied after {arena.kills.total} kills")
-        arena.classify()
-
-
-def finish(arena: Arena, *, applier: str = "real") -> None:
-    """Let an applier come to its end, after the last kills on the way out."""
-    if applier == "real":
-        for point in _ON_THE_WAY_OUT:
-            arena.live(kill_point=f"{point}:1")
-            arena.classify()
-    if arena.live(applier=applier) != 0:
-        raise AssertionError("the last applier was not to be killed")
-    if applier == "real" and arena.run.status() is not RunStatus.CLOSED:
-        raise AssertionError("the run is not closed")

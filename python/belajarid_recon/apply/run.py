@@ -14,16 +14,17 @@ import polars as pl
 from belajarid_recon.apply.killpoints import KillPoint, reached
 from belajarid_recon.apply.read_back import Places, ReadBack
 from belajarid_recon.apply.result import ApplyResult, Watcher, count_result
+from belajarid_recon.apply.settle import ApplyReason
 from belajarid_recon.apply.tenant import ApplyScope, TenantApply
 from belajarid_recon.components import Clock, Randomness
 from belajarid_recon.directory.interface import Directory
 from belajarid_recon.directory.snapshot import read_facts, read_part
-from belajarid_recon.errors import InputError, PlanError
+from belajarid_recon.errors import BusyError, InputError, PlanError
 from belajarid_recon.plan.contacts import ContactBook
 from belajarid_recon.plan.definition import Plan
 from belajarid_recon.settings import Settings
 from belajarid_recon.state.folders import RunFolder, RunStatus, list_runs
-from belajarid_recon.state.journal import Journal
+from belajarid_recon.state.journal import ALONE_REASON, Event, EventState, Journal, missing_journal
 from belajarid_recon.state.ledger import reserve_addresses
 from belajarid_recon.state.lifecycle import record_lifecycle, suspended_by_us
 from belajarid_recon.state.lock import StateLock
@@ -52,9 +53,9 @@ def apply_plan(
     of them the same call goes on.
     """
     lock.require(run.state)
-    _check_turn(run)
+    check_turn(run)
     digest = plan.digest
-    _check_world(plan, settings, components.directories)
+    check_world(plan, settings, components.directories)
     contacts = ContactBook.open(run.contacts, plan.facts.contacts)
     with _open_journal(run, plan, digest, components.clock) as journal:
         reached(KillPoint.JOURNAL_READY)
@@ -70,12 +71,13 @@ def apply_plan(
             watch=components.watch,
             stop=threading.Event(),
         )
-        places = Places(run.snapshot, plan.steps)
-        tenants = []
-        for name in _tenants(plan):
-            tenant = TenantApply(name, components.directories[name], scope)
-            tenants.append(_Carried(tenant, ReadBack(name, components.directories[name], scope, places, tenant.record)))
-        _apply_tenants(tenants, scope.stop)
+        _count_crashes(journal, settings.apply.crashes)
+        tenants = _carried(run, plan, components.directories, scope)
+        try:
+            _apply_tenants(tenants, scope.stop)
+        except BaseException:
+            _leave_in_order(journal, {step for tenant in tenants for step in tenant.apply.faulty})
+            raise
         reached(KillPoint.ALL_SETTLED)
         record_lifecycle(run, plan.steps, journal, on=plan.day, live=_ours_that_were_live(run))
         reached(KillPoint.LIFECYCLE_RECORDED)
@@ -90,14 +92,22 @@ class _Carried:
     apply: TenantApply
     read_back: ReadBack
 
-    def settle_open(self) -> None:
-        """Settle what an earlier start left open."""
-        self.apply.settle_open()
-
     def send_all(self) -> None:
         """Send what is not settled, then read back what was sent, whatever other tenants still have to send."""
         self.apply.send_all()
         self.read_back.run()
+
+
+def _carried(
+    run: RunFolder, plan: Plan, directories: Mapping[str, Directory], scope: ApplyScope
+) -> list[_Carried]:
+    """The plan's tenants, ready to go."""
+    places = Places(run.snapshot, plan.steps)
+    carried = []
+    for name in tenants_of(plan):
+        tenant = TenantApply(name, directories[name], scope)
+        carried.append(_Carried(tenant, ReadBack(name, directories[name], scope, places, tenant.record)))
+    return carried
 
 
 def abandon_run(lock: StateLock, run: RunFolder, plan: Plan, clock: Clock) -> None:
@@ -117,13 +127,13 @@ def abandon_run(lock: StateLock, run: RunFolder, plan: Plan, clock: Clock) -> No
     run.mark(RunStatus.ABANDONED, clock)
 
 
-def _tenants(plan: Plan) -> list[str]:
+def tenants_of(plan: Plan) -> list[str]:
     """Tenants with steps that no guard holds, in the plan's order."""
     free = plan.steps.filter(pl.col("held_by").is_null())
     return free["tenant"].unique(maintain_order=True).to_list()
 
 
-def _check_turn(run: RunFolder) -> None:
+def check_turn(run: RunFolder) -> None:
     """Refuse a run that is over, and one that another has overtaken: its plan knows nothing of what that one did."""
     if run.status() in {RunStatus.CLOSED, RunStatus.ABANDONED}:
         raise PlanError(f"run is {run.status()}: {run.run_id}", hint="make a new plan")
@@ -134,14 +144,14 @@ def _check_turn(run: RunFolder) -> None:
             raise PlanError(f"a later run has been applied: {other.run_id}", hint="make a new plan")
 
 
-def _check_world(plan: Plan, settings: Settings, directories: Mapping[str, Directory]) -> None:
+def check_world(plan: Plan, settings: Settings, directories: Mapping[str, Directory]) -> None:
     """Refuse a plan of another world. The customer id is read from the server: settings can be wrong about it."""
     if plan.endpoint_class != settings.endpoint.kind.value:
         raise PlanError(
             f"plan was made for another endpoint: {plan.endpoint_class}",
             hint="apply it with the settings it was made with",
         )
-    for tenant in _tenants(plan):
+    for tenant in tenants_of(plan):
         directory = directories.get(tenant)
         if directory is None:
             raise PlanError(
@@ -161,9 +171,10 @@ def _open_journal(run: RunFolder, plan: Plan, digest: str, clock: Clock) -> Jour
     The addresses are reserved before there is a journal, so that a journal without its ledger segment is a loss to be noticed.
     """
     if not run.journal.exists():
+        if run.status() is RunStatus.APPLYING:
+            raise missing_journal(run.journal)
         _reserve(run, plan)
-        meta = {"plan_digest": digest, "endpoint_class": plan.endpoint_class, "run_id": run.run_id}
-        return Journal.create(run.journal, meta, steps=plan.steps.height, clock=clock)
+        return Journal.create(run.journal, journal_facts(run, plan, digest), steps=plan.steps.height, clock=clock)
     journal = Journal.open(run.journal, clock=clock)
     if journal.meta.get("plan_digest") != digest:
         journal.close()
@@ -174,9 +185,44 @@ def _open_journal(run: RunFolder, plan: Plan, digest: str, clock: Clock) -> Jour
     return journal
 
 
+def journal_facts(run: RunFolder, plan: Plan, digest: str) -> dict[str, str]:
+    """What a run's journal says of itself."""
+    return {"plan_digest": digest, "endpoint_class": plan.endpoint_class, "run_id": run.run_id}
+
+
 def _reserve(run: RunFolder, plan: Plan) -> None:
     reserve_addresses(run, plan.steps)
     reached(KillPoint.ADDRESSES_RESERVED)
+
+
+def _count_crashes(journal: Journal, crashes_max: int) -> None:
+    """Count a death of the program against the steps that were under way, and park one that was its likely cause.
+
+    A step taken up alone was under way by itself whatever else is open. The others that were there are cleared by being settled
+    alone in their turn (TenantApply.settle_suspects).
+    """
+    under_way = {step: sendings for step, sendings in journal.open_intents().items() if not sendings.stopped}
+    alone = {step: sendings for step, sendings in under_way.items() if sendings.alone}
+    counted = alone or under_way
+    reason = ALONE_REASON if len(counted) == 1 else ""
+    journal.commit([Event(step, one.attempt, EventState.CRASHED, reason=reason) for step, one in counted.items()])
+    poison = [
+        Event(step, sendings.attempt, EventState.PARKED, reason=ApplyReason.CRASHED)
+        for step, sendings in journal.open_intents().items()
+        if sendings.crashed_alone and sendings.crashes >= crashes_max
+    ]
+    journal.commit(poison)
+
+
+def _leave_in_order(journal: Journal, faulty: set[int]) -> None:
+    """Note that what is open was not under way at a death. A journal that cannot be written leaves it to be counted as one."""
+    left = [
+        Event(step, sendings.attempt, EventState.STOPPED)
+        for step, sendings in journal.open_intents().items()
+        if step not in faulty
+    ]
+    with suppress(BusyError):
+        journal.commit(left)
 
 
 def _ours_that_were_live(run: RunFolder) -> pl.Series:
@@ -195,16 +241,32 @@ def _ours_that_were_live(run: RunFolder) -> pl.Series:
 
 
 def _apply_tenants(tenants: list[_Carried], stop: threading.Event) -> None:
-    """Settle everywhere, then send and read back everywhere, tenants side by side. Raises the first error, or KeyboardInterrupt."""
+    """Settle everywhere, then send and read back everywhere, tenants side by side; suspects one after the other in between.
+
+    Raises the first error, or KeyboardInterrupt.
+    """
     try:
         with _interrupts_set(stop) as interrupted:
-            for phase in (_Carried.settle_open, _Carried.send_all):
-                _side_by_side(tenants, phase)
+            for phase in (_settle_open, _settle_suspects, _send_all):
+                phase(tenants)
                 if interrupted.is_set():
                     raise KeyboardInterrupt
     finally:
         for tenant in tenants:
             tenant.apply.close()
+
+
+def _settle_open(tenants: list[_Carried]) -> None:
+    _side_by_side(tenants, lambda tenant: tenant.apply.settle_open())
+
+
+def _settle_suspects(tenants: list[_Carried]) -> None:
+    for tenant in tenants:
+        _side_by_side([tenant], lambda tenant: tenant.apply.settle_suspects())
+
+
+def _send_all(tenants: list[_Carried]) -> None:
+    _side_by_side(tenants, _Carried.send_all)
 
 
 @contextmanager

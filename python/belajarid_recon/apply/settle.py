@@ -48,6 +48,8 @@ class ApplyReason(StrEnum):
     """Parked: the group to change does not carry our marker (any more)."""
     CONTACT_REFUSED = "contact-refused"
     """Parked: the directory does not take the recovery contact, and there was nothing else to write."""
+    CRASHED = "crashed-the-program"
+    """Parked: the program died with it under way as often as the settings allow, the last time with nothing else."""
     USER_LIMIT = "user-limit-reached"
     """Throttled: the tenant takes no more accounts. Its creations wait until somebody has made room."""
     REJECTED = "rejected"

@@ -30,7 +30,7 @@ from belajarid_recon.apply.sending import SLEEP_SECONDS_MAX, Sender
 from belajarid_recon.apply.settle import ApplyReason, Outcome, Ready
 from belajarid_recon.components import Clock, Randomness
 from belajarid_recon.directory.interface import Directory
-from belajarid_recon.errors import DirectoryError, PlanError
+from belajarid_recon.errors import DirectoryError, PlanError, ReconError
 from belajarid_recon.plan.contacts import ContactBook
 from belajarid_recon.settings import Settings
 from belajarid_recon.state.journal import Event, EventState, Journal, Sendings
@@ -129,6 +129,8 @@ class TenantApply:
     def __init__(self, tenant: str, directory: Directory, scope: ApplyScope) -> None:
         self.tenant = tenant
         self.errors: list[BaseException] = []
+        self.faulty: set[int] = set()
+        """Steps whose call ended in a fault of the program: at the next start they count as under way at its death."""
         self._scope = scope
         self._sender = Sender(directory, scope.clock, scope.settings.apply.lag_seconds, scope.stop)
         self._workers = _Workers(f"apply-{tenant}", scope.settings.apply.in_flight)
@@ -147,7 +149,7 @@ class TenantApply:
         """Settle by reading what an earlier start left open, and take up what it was about to send again. Sends nothing."""
         self._scope.watch(self._progress)
         window = self._scope.settings.apply.in_flight
-        resumed = self._scope.journal.unsettled()
+        resumed = {step: sendings for step, sendings in self._unsettled() if not self._is_suspect(sendings)}
         numbers = pl.Series(sorted(resumed), dtype=pl.Int64).implode()
         for step in read_steps(self._scope.steps, self._ours & pl.col("step").is_in(numbers)) if resumed else ():
             sendings = resumed[step.step]
@@ -160,6 +162,25 @@ class TenantApply:
                     self._commit(self._collect(window - 1), [])
         while self._under_way:
             self._commit(self._collect(self._under_way - 1), [])
+
+    def settle_suspects(self) -> None:
+        """Settle what was under way at too many deaths of the program, each step alone to its end: one that kills it again is known."""
+        journal = self._scope.journal
+        suspects = {step: sendings for step, sendings in self._unsettled() if self._is_suspect(sendings)}
+        waiting, self._again = self._again, []
+        numbers = pl.Series(sorted(suspects), dtype=pl.Int64).implode()
+        for step in read_steps(self._scope.steps, self._ours & pl.col("step").is_in(numbers)) if suspects else ():
+            if self._scope.stop.is_set():
+                break
+            flight = self._resumed(step, suspects[step.step])
+            journal.commit([Event(step.step, flight.attempt, EventState.ALONE)])
+            if suspects[step.step].open:
+                self._hand_out([flight], self._settle)
+                self._commit(self._collect(0), [])
+            else:
+                self._send_again(flight, after_seconds=0.0)
+            self._run(iter(()), window=1)
+        self._again = [*waiting, *self._again]
 
     def send_all(self) -> None:
         """Send what is not settled: units and groups one at a time and parents first, then what goes into them."""
@@ -227,6 +248,8 @@ class TenantApply:
             return self._ready.popleft()
         if self._again and self._again[0][0] <= now:
             return heapq.heappop(self._again)[2]
+        if self._again and self._again[0][2].step.is_orgunit:
+            return None  # what comes next may stand below it
         step = next(fresh, None)
         if step is None:
             return None
@@ -295,6 +318,8 @@ class TenantApply:
         """Turn what a worker brought back into a row, and put the step back where it has to be sent again."""
         flight, outcome, error = landing
         if error is not None:
+            if not isinstance(error, ReconError):
+                self.faulty.add(flight.step.step)
             self.fail(error)
         if outcome is None:
             return None
@@ -351,6 +376,12 @@ class TenantApply:
         for step in read_steps(self._scope.steps, self._ours & condition):
             if not journal.is_settled(step.step) and journal.sendings(step.step) is None:
                 yield step
+
+    def _unsettled(self) -> list[tuple[int, Sendings]]:
+        return sorted(self._scope.journal.unsettled().items())
+
+    def _is_suspect(self, sendings: Sendings) -> bool:
+        return sendings.crashes >= self._scope.settings.apply.crashes
 
     def _resumed(self, step: Step, sendings: Sendings) -> _Flight:
         """The step as an earlier start sent it. Raises PlanError if this version would send something else."""

@@ -158,6 +158,27 @@ def abandon(
         printer.line(f"run {folder.run_id} is abandoned")
 
 
+def rebuild(
+    settings: SettingsOption = DEFAULT_SETTINGS,
+    run_id: RunOption = None,
+    *,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Make a damaged or lost journal anew from what the directory shows. Nothing is sent; `apply` goes on afterwards.
+
+    Example: `belajarid-recon rebuild --settings recon.toml`
+    """
+    printer = Printer(as_json=as_json)
+    with ending(printer, debug=debug):
+        folder, counts = pipeline.rebuild_run(load_settings(settings), run_id)
+        printer.record(run=folder.run_id, rebuilt=counts)
+        printer.line(
+            f"rebuilt: {counts['done']:,} done, {counts['parked']:,} parked, {counts['to-send']:,} to send; "
+            "go on with: belajarid-recon apply"
+        )
+
+
 def emulator(
     folder: Annotated[Path, typer.Option("--folder", help="Where its state and credentials live.")] = Path("emulator"),
     host: Annotated[str, typer.Option("--host", help="Loopback address to listen on.")] = "127.0.0.1",

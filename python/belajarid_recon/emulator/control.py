@@ -22,7 +22,7 @@ from belajarid_recon.schemas import Jenjang
 PREFIX = "/emulator/"
 BODY_BYTES_MAX = 64 * 1_024 * 1_024
 _ROWS = 2_000
-_DERIVED = frozenset({"aliases", "emails", "etag", "id", "kind"})
+_DERIVED = frozenset({"emails", "etag", "id", "kind"})
 _ADVANCE_SECONDS_MAX = 3_660 * 86_400
 
 

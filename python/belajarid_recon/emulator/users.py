@@ -230,8 +230,11 @@ class Users:
         return user
 
     def edit(self, tenant: Tenant, key: str, body: dict[str, Any]) -> StoredUser:
-        """Change an account as somebody with every right would: read-only fields can be written too."""
-        return self._change(tenant, self.find(tenant, key), body)
+        """Change an account as somebody with every right would: read-only fields can be written, aliases be taken away."""
+        changes = dict(body)
+        kept = changes.pop("aliases", None)
+        stored = self._change(tenant, self.find(tenant, key), changes)
+        return stored if kept is None else self._keep_aliases(stored, set(kept))
 
     def rewrite(self, stored: StoredUser, account: dict[str, Any], password: str | None = None) -> None:
         """Store an account whose address, unit and external ids are what they were; a password of None stays."""
@@ -285,6 +288,20 @@ class Users:
         limit = self._quotas[tenant.jenjang].limits.accounts_max
         if limit is not None and self._live[tenant.jenjang] >= limit:
             raise ApiError(412, "limitExceeded", "Domain user limit reached.")
+
+    def _keep_aliases(self, stored: StoredUser, kept: set[str]) -> StoredUser:
+        """Take all aliases away but those of `kept`; their addresses are free at once."""
+        account = orjson.loads(stored.answer)
+        there = account.pop("aliases", [])
+        for alias in there:
+            if alias not in kept:
+                self._index.release(alias)
+        account["emails"] = [entry for entry in account["emails"] if entry.get("address") not in there]
+        if left := [alias for alias in there if alias in kept]:
+            account["aliases"] = left
+        changed = replace(stored, answer=accounts.rendered(account))
+        self._storage.change_user(changed, None)
+        return changed
 
     def _change(self, tenant: Tenant, stored: StoredUser, body: dict[str, Any]) -> StoredUser:
         """Carry out an update whose fields may all be written."""

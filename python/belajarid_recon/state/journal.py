@@ -6,7 +6,11 @@ A step's life, each arrow one row:
                     │  ├───▶ parked      will not be carried out by this run, with a reason; settled
                     │  ├───▶ throttled   not carried out for want of quota; no attempt used up ──▶ intent
                     │  └───▶ absent      reading showed no effect; the attempt is used up      ──▶ intent
-                    └─ (killed here) an open intent: only reading the directory tells what happened
+                    └─ (ended here) an open intent: only reading the directory tells what happened
+
+    an open intent ──▶ stopped   left open by a program that ended in good order
+                   ──▶ crashed   it was under way when the program died; `alone` as reason when nothing else was
+                   ──▶ alone     taken up with nothing else under way, because it was there at too many deaths
 
     (nothing), throttled, absent ──▶ done, parked     settled by looking at the account; no request was sent this time
 
@@ -23,11 +27,13 @@ folder is synced after the switch to WAL, else a rollback journal that comes bac
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import blake2b
 from pathlib import Path
@@ -49,7 +55,8 @@ ROWS_PER_STATEMENT = 256
 ROWS_PER_READ = 4_096
 BUSY_MILLISECONDS = 5_000
 DAMAGED_HINT = (
-    "abandon this run and plan again: accounts it made are found by their markers, their addresses stay reserved"
+    "belajarid-recon rebuild settles its steps by what the directory shows; or abandon the run and plan again: "
+    "accounts it made are found by their markers, their addresses stay reserved"
 )
 
 _SCHEMA = """
@@ -69,6 +76,7 @@ CREATE TABLE events (
 """
 _COLUMNS = "n, step, attempt, state, status, reason, target_id, fingerprint, at, chain"
 _COLUMN_COUNT = 10
+_REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS})
 
 
 class EventState(StrEnum):
@@ -81,6 +89,9 @@ class EventState(StrEnum):
     ABSENT = "absent"
     CONFIRMED = "confirmed"
     CONTRADICTED = "contradicted"
+    STOPPED = "stopped"
+    CRASHED = "crashed"
+    ALONE = "alone"
 
 
 class Event(NamedTuple):
@@ -111,8 +122,22 @@ class Sendings:
     fingerprint: str | None
     open: bool
     """Whether nobody knows what its latest sending did."""
+    crashes: int = 0
+    """Deaths of the program at which it was under way."""
+    crashed_alone: bool = False
+    """Whether nothing else was at the latest of them."""
+    stopped: bool = False
+    """Whether it was left open in good order."""
+    alone: bool = False
+    """Whether it was taken up with nothing else under way."""
 
 
+ALONE_REASON = "alone"
+"""Reason on a crashed row: nothing else was under way."""
+
+
+_MARKS = frozenset({EventState.STOPPED, EventState.CRASHED, EventState.ALONE})
+"""States that say something of an open intent and leave it open."""
 _DONE, _PARKED, _SENT, _CONFIRMED, _CONTRADICTED = 1, 2, 4, 8, 16
 """Bits of a step's byte. The third stands for a request that may have taken effect."""
 
@@ -149,12 +174,21 @@ class Journal:
         """Make a journal for a plan of `steps` steps and open it.
 
         It is made beside its place and renamed once it is durable, so that a kill leaves either no journal or a whole one.
+        Raises BusyError when the disk refuses.
         """
         refuse_old_sqlite(apsw.sqlite_lib_version())
+        facts = {"format_version": str(FORMAT_VERSION), "steps": str(steps), **meta}
+        try:
+            cls._make(path, facts)
+        except (apsw.Error, OSError) as error:
+            raise _unwritable(path) from error
+        return cls.open(path, clock=clock)
+
+    @staticmethod
+    def _make(path: Path, facts: Mapping[str, str]) -> None:
         temporary = path.with_name(path.name + PART_SUFFIX)
         for suffix in ("", "-wal", "-shm", "-journal"):
             temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
-        facts = {"format_version": str(FORMAT_VERSION), "steps": str(steps), **meta}
         connection = apsw.Connection(str(temporary))
         _set_durable(connection)
         with connection:
@@ -166,13 +200,13 @@ class Journal:
         write_atomically(_head_path(path), _head_text(0, _first_chain(facts)))
         temporary.rename(path)
         fsync_folder(path.parent)
-        return cls.open(path, clock=clock)
 
     @classmethod
     def open(cls, path: Path, *, clock: Clock) -> Self:
         """Open a journal and read it through.
 
-        Raises PlanError when a row, its chain or its newest rows are damaged or gone. Costs about 5 µs a row.
+        Raises PlanError when a row, its chain or its newest rows are damaged or gone, and BusyError when the disk refuses: its
+        refusal says nothing of the rows. Costs about 5 µs a row.
         """
         refuse_old_sqlite(apsw.sqlite_lib_version())
         try:
@@ -181,7 +215,7 @@ class Journal:
             journal = cls(path, connection, clock)
             journal._replay()
         except (apsw.Error, OSError, LookupError, TypeError, ValueError) as error:
-            raise _damaged(path, type(error).__name__) from error
+            raise _unwritable(path) if _is_refusal(error) else _damaged(path, type(error).__name__) from error
         return journal
 
     def __enter__(self) -> Self:
@@ -292,8 +326,13 @@ class Journal:
         if state is EventState.INTENT:
             before = self._unsettled.get(step)
             used = before.used if before else 0
-            self._unsettled[step] = Sendings(event.attempt, used + 1, event.fingerprint, open=True)
+            crashes, alone = (before.crashes, before.alone) if before else (0, False)
+            self._unsettled[step] = Sendings(
+                event.attempt, used + 1, event.fingerprint, open=True, crashes=crashes, alone=alone
+            )
             self._steps[step] |= _SENT
+        elif state in _MARKS:
+            self._unsettled[step] = _marked(self._unsettled[step], event)
         elif state is EventState.DONE or state is EventState.PARKED:
             self._steps[step] |= _DONE if state is EventState.DONE else _PARKED
             self._unsettled.pop(step, None)
@@ -302,7 +341,7 @@ class Journal:
         else:
             before = self._unsettled[step]
             used = before.used - (state is EventState.THROTTLED)
-            self._unsettled[step] = Sendings(before.attempt, used, before.fingerprint, open=False)
+            self._unsettled[step] = replace(before, used=used, open=False)
             if not used:
                 self._steps[step] &= ~_SENT
 
@@ -354,6 +393,52 @@ class Journal:
         rows: Iterator[tuple[Any, ...]] = self._connection.execute(query)
         for step, state, reason in rows:
             yield step, EventState(state), reason
+
+
+def _marked(sendings: Sendings, event: Event) -> Sendings:
+    """Where a step stands after a row that leaves its intent open."""
+    if event.state is EventState.ALONE:
+        return replace(sendings, alone=True, stopped=False)
+    if event.state is EventState.STOPPED:
+        return replace(sendings, stopped=True, alone=False)
+    crashed_alone = event.reason == ALONE_REASON
+    return replace(sendings, crashes=sendings.crashes + 1, crashed_alone=crashed_alone, alone=False)
+
+
+def move_journal(path: Path, to: Path) -> None:
+    """Move a closed journal, whole or damaged, with all its files, the copy of its head first; what is missing is passed over.
+
+    A kill in between leaves no journal at the place it came to, never one without its head.
+    """
+    names = [_head_path(path).name, *(path.name + suffix for suffix in ("-wal", "-shm", ""))]
+    for name in names:
+        with suppress(FileNotFoundError):
+            (path.parent / name).rename(to / name)
+    fsync_folder(path.parent)
+    fsync_folder(to)
+
+
+def sent_before_damage(path: Path, *, steps: int) -> set[int]:
+    """Steps with an intent in the rows of a damaged journal that come before its damage; never raises for damage."""
+    sent: set[int] = set()
+    with suppress(apsw.Error, OSError, LookupError, TypeError, ValueError, PlanError):
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            chain = _first_chain(_read_meta(path, connection))
+            for row in connection.execute(f"SELECT {_COLUMNS} FROM events ORDER BY n"):  # noqa: S608 - constants
+                chain = _next_chain(chain, row[:-1])
+                if row[-1] != chain:
+                    break
+                if row[3] == EventState.INTENT and 0 <= row[1] < steps:
+                    sent.add(row[1])
+        finally:
+            connection.close()
+    return sent
+
+
+def missing_journal(path: Path) -> PlanError:
+    """What to raise where a run that has begun has no journal."""
+    return _damaged(path, "it is missing")
 
 
 def refuse_old_sqlite(version: str) -> None:
@@ -418,9 +503,18 @@ def _read_head(descriptor: int) -> tuple[int, bytes]:
     return int(number, 16), bytes.fromhex(chain.decode("ascii"))
 
 
+def _is_refusal(error: Exception) -> bool:
+    """Whether the disk, not the content, is to blame."""
+    if isinstance(error, OSError):
+        return error.errno in _REFUSALS
+    return isinstance(error, apsw.FullError | apsw.IOError | apsw.BusyError | apsw.NoMemError)
+
+
 def _damaged(path: Path, where: str) -> PlanError:
     return PlanError(f"journal is damaged: {path}: {where}", hint=DAMAGED_HINT)
 
 
 def _unwritable(path: Path) -> BusyError:
-    return BusyError(f"journal cannot be written: {path}", hint="see to the disk (space, health), then apply again")
+    return BusyError(
+        f"journal cannot be read or written: {path}", hint="see to the disk (space, health), then apply again"
+    )

@@ -1,0 +1,142 @@
+"""A journal made anew from the directory, for a run whose own is damaged or gone.
+
+The journal only ever saved readings: what was carried out stands in the directory, under the markers of the plan. So all of it
+is listed once, each step is judged by what is there as after a kill, and nothing is sent. Steps without effect are left as
+never sent, or as open where an undamaged row says that they were; `apply` goes on from there.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import polars as pl
+
+from belajarid_recon.apply.body import Step, body_of, fingerprint, read_steps
+from belajarid_recon.apply.run import ApplyComponents, check_turn, check_world, journal_facts, tenants_of
+from belajarid_recon.apply.settle import Judgement, judge_creation, judge_orgunit, judge_update
+from belajarid_recon.directory.interface import Account, Directory
+from belajarid_recon.errors import DirectoryError, PlanError
+from belajarid_recon.plan.definition import Plan
+from belajarid_recon.settings import Settings
+from belajarid_recon.state.folders import RunFolder, RunStatus
+from belajarid_recon.state.journal import Event, EventState, Journal, move_journal, sent_before_damage
+from belajarid_recon.state.ledger import reserve_addresses
+from belajarid_recon.state.lock import StateLock
+
+STEPS_PER_COMMIT = 1_000
+PAGES_MAX = 200_000
+"""Of one domain: a hundred million accounts."""
+
+
+@dataclass
+class _Seen:
+    """What one tenant holds of the accounts a plan speaks of; others are not kept."""
+
+    paths: set[str]
+    by_marker: dict[str, list[Account]] = field(default_factory=dict)
+    by_address: dict[str, Account] = field(default_factory=dict)
+    by_id: dict[str, Account] = field(default_factory=dict)
+
+
+def rebuild_journal(
+    lock: StateLock, run: RunFolder, plan: Plan, settings: Settings, components: ApplyComponents
+) -> dict[str, int]:
+    """Put a journal made from the directory in the place of the run's own, which is kept in `damaged-<n>/`.
+
+    Returns how many steps are `done`, `parked` and `to-send`. A suspension that stands counts as ours only if the undamaged
+    rows say that it was sent. Raises PlanError for a run that has not begun, is over, or is of another world, and
+    DirectoryError; after each of them, and after a kill, the same call begins again.
+    """
+    lock.require(run.state)
+    check_turn(run)
+    if run.status() is not RunStatus.APPLYING:
+        raise PlanError(f"run has not begun, so there is nothing to rebuild: {run.run_id}", hint="apply it")
+    check_world(plan, settings, components.directories)
+    reserve_addresses(run, plan.steps)
+    # What the last requests did may not be in the lists yet.
+    components.clock.sleep(settings.apply.lag_seconds)
+    folder = run.path / "rebuilt"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    sent = sent_before_damage(run.journal, steps=plan.steps.height)
+    facts = journal_facts(run, plan, plan.digest)
+    with Journal.create(folder / run.journal.name, facts, steps=plan.steps.height, clock=components.clock) as journal:
+        counts = Counter({"done": 0, "parked": 0, "to-send": 0})
+        for tenant in tenants_of(plan):
+            counts += _rebuild_tenant(journal, plan, components.directories[tenant], sent)
+    move_journal(run.journal, _aside(run))
+    move_journal(folder / run.journal.name, run.path)
+    folder.rmdir()
+    return {word: counts[word] for word in ("done", "parked", "to-send")}
+
+
+def _aside(run: RunFolder) -> Path:
+    """A fresh folder for the damaged journal: evidence, never read again."""
+    path = next(path for n in count(1) if not (path := run.path / f"damaged-{n}").exists())
+    path.mkdir(mode=0o700)
+    return path
+
+
+def _rebuild_tenant(journal: Journal, plan: Plan, directory: Directory, sent: set[int]) -> Counter[str]:
+    ours = pl.col("tenant") == directory.tenant
+    seen = _look(directory, plan.steps.filter(ours & pl.col("held_by").is_null()))
+    counts: Counter[str] = Counter()
+    events: list[Event] = []
+    for step in read_steps(plan.steps, ours):
+        outcome = _judge(step, seen).outcome
+        if step.step in sent:
+            events.append(Event(step.step, 1, EventState.INTENT, fingerprint=fingerprint(step, body_of(step))))
+        if outcome.state is EventState.ABSENT:
+            counts["to-send"] += 1
+        else:
+            counts[outcome.state.value] += 1
+            events.append(Event(step.step, 1, outcome.state, None, outcome.reason, outcome.target_id))
+        if len(events) >= STEPS_PER_COMMIT:
+            journal.commit(events)
+            events = []
+    journal.commit(events)
+    return counts
+
+
+def _look(directory: Directory, steps: pl.DataFrame) -> _Seen:
+    """Read every account of the tenant, and keep those that the steps (schemas.STEP) name by marker, address or id."""
+    markers, addresses, ids = (set(steps[name].drop_nulls()) for name in ("marker", "address", "target_id"))
+    addresses = {address.lower() for address in addresses}
+    seen = _Seen(directory.orgunit_paths())
+    for account in _accounts(directory):
+        values = {entry.get("value") for entry in account.get("externalIds") or ()}
+        for marker in markers.intersection(values):
+            seen.by_marker.setdefault(marker, []).append(account)
+        own = (account.get("primaryEmail", ""), *account.get("aliases", ()), *account.get("nonEditableAliases", ()))
+        for address in addresses.intersection(map(str.lower, own)):
+            seen.by_address[address] = account
+        if account.get("id") in ids:
+            seen.by_id[str(account["id"])] = account
+    return seen
+
+
+def _accounts(directory: Directory) -> Iterator[Account]:
+    for domain in directory.domains():
+        page = directory.list_accounts(domain, None)
+        yield from page.accounts
+        for _ in range(PAGES_MAX):
+            if page.next_token is None:
+                break
+            page = directory.list_accounts(domain, page.next_token)
+            yield from page.accounts
+        else:
+            raise DirectoryError(f"a list of accounts does not end: {directory.tenant}", hint="try again later")
+
+
+def _judge(step: Step, seen: _Seen) -> Judgement:
+    if step.is_orgunit:
+        return judge_orgunit(step, seen.paths)
+    if step.is_creation:
+        at_address = seen.by_address.get((step.address or "").lower())
+        return judge_creation(step, at_address, seen.by_marker.get(step.marker or "", ()))
+    return judge_update(step, seen.by_id.get(step.target_id or ""))

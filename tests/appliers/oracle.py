@@ -1,0 +1,118 @@
+"""The judge: what was planned, what each applier says it did, and what stands in the directory.
+
+It knows nothing of how appliers work. What an applier says is its journal, or the checkpoint of a naive one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from belajarid_recon.apply.body import Step, attributes_of, desired_attributes, read_steps
+from belajarid_recon.components import ScaledClock
+from belajarid_recon.plan.definition import Plan
+from belajarid_recon.state.folders import RunFolder
+from belajarid_recon.state.journal import Journal
+
+CHECKPOINT = "checkpoint"
+"""File in the run folder in which a naive applier remembers what it did: a word and a step a line."""
+_ADDRESS = ("user_id", "domain")
+
+
+@dataclass
+class Case:
+    """One plan in the hands of appliers."""
+
+    run: RunFolder
+    plan: Plan
+    seed: str
+    squatted: frozenset[str] = frozenset()
+    """Planned addresses that somebody else holds."""
+    moved: dict[str, str] = field(default_factory=dict)
+    """Marker to the address that another administrator has given the account since."""
+
+    def said(self) -> dict[int, str]:
+        """Step to `done` or `parked`, as the applier has it."""
+        if not self.run.journal.exists():
+            lines = (self.run.path / CHECKPOINT).read_text().splitlines()
+            words = {int(step): word for word, step in map(str.split, lines)}
+            return {step: word for step, word in words.items() if word in {"done", "parked"}}
+        with Journal.open(self.run.journal, clock=ScaledClock()) as journal:
+            settled = [step for step in range(self.plan.steps.height) if journal.is_settled(step)]
+            return {step: "done" if journal.is_done(step) else "parked" for step in settled}
+
+
+class Violation(NamedTuple):
+    """What is wrong, and the seed of the case it is wrong in."""
+
+    seed: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One tenant as it stands."""
+
+    lines: list[dict[str, Any]]
+    """Live accounts, as the emulator lists them."""
+    paths: set[str]
+    strangers: list[dict[str, Any]]
+    """Accounts of others as they were before."""
+
+
+def violations(cases: Sequence[Case], tenants: Mapping[str, Seen]) -> list[Violation]:
+    """Everything that is wrong now that the cases are said to be applied. Empty: each step was carried out, once, or parked."""
+    wrong: list[Violation] = []
+    by_marker: dict[str, list[dict[str, Any]]] = {}
+    for seen in tenants.values():
+        for line in seen.lines:
+            by_marker.setdefault(line["marker"] or "", []).append(line)
+    for case in cases:
+        said = case.said()
+        for step in read_steps(case.plan.steps, pl.lit(value=True)):
+            if step.is_orgunit:
+                found = iter(() if step.ou_path in tenants[step.tenant].paths else ("a unit is missing",))
+            else:
+                found = _wrong_with(step, by_marker.pop(step.marker, []), case, said.get(step.step))
+            wrong += [Violation(case.seed, what) for what in found]
+        wrong += [Violation(case.seed, "a step neither done nor parked")] * (case.plan.steps.height - len(said))
+    strangers = sum(len(seen.strangers) for seen in tenants.values())
+    wrong += [Violation("", "an account nobody planned")] * (len(by_marker.pop("", [])) - strangers)
+    wrong += [Violation("", "a marker nobody planned")] * len(by_marker)
+    return wrong + [Violation("", what) for seen in tenants.values() for what in _wrong_with_strangers(seen)]
+
+
+def _wrong_with(step: Step, lines: list[dict[str, Any]], case: Case, said: str | None) -> Iterator[str]:
+    if step.is_creation and step.address in case.squatted:
+        yield from ["an account beside a squatted address"] * len(lines)
+        if said == "done":
+            yield "said to be done and is not"
+        return
+    if said == "parked":
+        yield "said to be parked for no reason"
+    if len(lines) != 1:
+        yield f"{len(lines)} live accounts of one person"
+        return
+    (line,) = lines
+    if step.is_creation and line["inserts"] != 1:
+        yield f"{line['inserts']} inserts of one person"
+    there, planned = attributes_of(line["account"]), desired_attributes(step)
+    moved_to = case.moved.get(step.marker)
+    if moved_to is not None:
+        planned = {name: value for name, value in planned.items() if name not in _ADDRESS}
+        if line["account"]["primaryEmail"] != moved_to:
+            yield "what another administrator changed was undone"
+    if there | planned != there:
+        yield "an account that is not as planned"
+
+
+def _wrong_with_strangers(seen: Seen) -> list[str]:
+    there = {line["account"]["id"]: line["account"] for line in seen.lines}
+    return [
+        "an account of others was changed"
+        for account in seen.strangers
+        if attributes_of(there.get(account["id"], {})) != attributes_of(account)
+    ]

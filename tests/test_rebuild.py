@@ -1,0 +1,93 @@
+"""A journal that is damaged or gone stops the run, and is made anew from the directory; nothing is lost or sent twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+import pytest
+
+from appliers.harness import APPLY, Arena, SwarmRequest, arena_of
+from appliers.plans import settings_of
+from belajarid_recon.apply.rebuild import rebuild_journal
+from belajarid_recon.apply.run import ApplyComponents, apply_plan
+from belajarid_recon.components import ScaledClock, SystemRandomness
+from belajarid_recon.directory.connect import connect
+from belajarid_recon.errors import PlanError
+from belajarid_recon.settings import Settings
+from belajarid_recon.state.folders import RunStatus
+from belajarid_recon.state.lock import StateLock
+
+REQUEST = SwarmRequest(kills=0, seed=6, creations=40)
+STOP = "outcome-committed:5"
+
+
+def change_a_row(journal: Path) -> None:
+    """As somebody with an editor would."""
+    with apsw.Connection(str(journal)) as connection:
+        connection.execute("UPDATE events SET state = 'done' WHERE n = 6")
+    connection.close()
+
+
+def lose_it(journal: Path) -> None:
+    """With everything that belongs to it."""
+    for path in journal.parent.glob("journal.*"):
+        path.unlink()
+
+
+def fill_with_zeros(journal: Path) -> None:
+    """As some file systems leave it after a power cut."""
+    journal.write_bytes(bytes(journal.stat().st_size))
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "a row is changed": change_a_row,
+    "it is lost": lose_it,
+    "it is zeros": fill_with_zeros,
+    "its head is lost": lambda journal: journal.with_suffix(".head").unlink(),
+}
+
+
+def hands_of(arena: Arena) -> tuple[Settings, ApplyComponents]:
+    """What applying needs in this process."""
+    settings = settings_of(arena.target, **APPLY)
+    clock = ScaledClock(settings.endpoint.time_scale)
+    return settings, ApplyComponents(connect(settings, clock, SystemRandomness()), clock, SystemRandomness())
+
+
+def test_a_damaged_journal_is_made_anew_from_the_directory():
+    """The run stops on it, the rebuild settles what stands, a rebuild that was itself interrupted too, and the rest is sent once."""
+    with arena_of(forks=True) as arena:
+        cases = arena.prepare(REQUEST, len(DAMAGES))
+        settings, components = hands_of(arena)
+        for case, damage in zip(cases, DAMAGES.values(), strict=True):
+            assert arena.live(case, point=STOP)
+            damage(case.run.journal)
+            with (
+                StateLock(case.run.state, purpose="test") as lock,
+                pytest.raises(PlanError, match="is damaged") as refused,
+            ):
+                apply_plan(lock, case.run, case.plan, settings, components)
+            assert refused.value.hint.startswith("belajarid-recon rebuild")
+            arena.live(case, "rebuild", kill_after=0.01)
+            assert not arena.live(case, "rebuild")
+            assert case.run.status() is RunStatus.APPLYING
+            assert not arena.live(case)
+            assert list(case.run.path.glob("damaged-*/*")) or damage is lose_it
+        answers = arena.emulator.stats()["answers"]["users.insert"]
+        squatted = sum(len(case.squatted) for case in cases)
+        assert arena.judge() == []
+    assert answers.get("409", 0) == squatted
+
+
+def test_a_run_that_has_not_begun_or_is_over_is_not_rebuilt():
+    """There is nothing the directory could say about it."""
+    with arena_of(forks=True) as arena:
+        (case,) = arena.prepare(REQUEST, 1)
+        settings, components = hands_of(arena)
+        with StateLock(case.run.state, purpose="test") as lock, pytest.raises(PlanError, match="has not begun"):
+            rebuild_journal(lock, case.run, case.plan, settings, components)
+        assert not arena.live(case)
+        with StateLock(case.run.state, purpose="test") as lock, pytest.raises(PlanError, match="run is closed"):
+            rebuild_journal(lock, case.run, case.plan, settings, components)

@@ -159,18 +159,20 @@ def test_shared_and_missing_contacts_are_counted_whatever_the_cut(folder):
 
 
 def test_settings_say_whose_contacts_are_written(folder):
-    """Pupils' only where asked for, nobody's where staff is off; nothing is missed then either."""
-    seen = []
+    """Pupils' only where asked for, nobody's where staff is off; nothing is missed then either, and never a pupil's."""
+    seen, missing = [], []
     for choice in (Recovery(staff=False), Recovery(), Recovery(pupils=True)):
         settings = settings_of(folder, Run(parts=4)).model_copy(update={"recovery": choice})
         planned = pipeline.plan_from_snapshot(settings, request_of(folder), folder / "snapshot4")
         writing = planned.plan.steps.filter(pl.col("recovery").is_not_null())
         seen.append((writing["reason"].str.contains("pupil").sum(), writing.height))
-        assert bool(planned.plan.facts.no_contact) == choice.staff
+        missing.append(planned.plan.facts.no_contact)
         assert planned.folder.contacts.exists() == bool(writing.height)
         assert not list(planned.folder.records.rglob("contact*.parquet"))
     (none, nothing), (few, staff), (pupils, everybody) = seen
     assert (none, nothing, few) == (0, 0, 0)
+    assert not missing[0]
+    assert missing[1] == missing[2] != {}
     assert staff > 0
     assert everybody - pupils == staff
     assert pupils > 100

@@ -218,6 +218,24 @@ def test_runs_that_cannot_be_applied_any_more_keep_no_contacts(converged: World,
     assert kept == [False, False, True, False]
 
 
+def test_a_plan_of_another_version_bars_older_weeks_and_no_later_one(converged: World, tmp_path: Path):
+    """Of a run that is closed only the date is asked for; without it nobody knows which week was applied."""
+    settings = converged.settings.model_copy(update={"state": tmp_path / "state"})
+    settings.state.mkdir()
+    closed = new_run(settings.state, ScaledClock(), SystemRandomness())
+    for status in (RunStatus.APPLYING, RunStatus.CLOSED):
+        closed.mark(status, ScaledClock())
+    closed.plan.mkdir()
+    document = closed.plan / "plan.json"
+    document.write_bytes(orjson.dumps({"format_version": 1, "date": DAY.isoformat()}))
+    assert pipeline.opened_register(settings, pipeline.PlanRequest(converged.extract, DAY)).day == DAY
+    with pytest.raises(InputError, match="later week was applied"):
+        pipeline.opened_register(settings, pipeline.PlanRequest(converged.extract, DAY - timedelta(days=7)))
+    document.write_bytes(b"{}")
+    with pytest.raises(PlanError, match="no readable plan"):
+        pipeline.opened_register(settings, pipeline.PlanRequest(converged.extract, DAY))
+
+
 def text_of(path: Path) -> str:
     """Everything readable in a file: decoded columns of Parquet, raw bytes of the rest."""
     if path.suffix != ".parquet":

@@ -32,7 +32,6 @@ from belajarid_recon.errors import PlanError
 from belajarid_recon.plan.groups import KNOWN_GROUP, PartMembers, compare_members
 from belajarid_recon.reconcile import TALLY, PartChanges, Remembered, reconcile_part
 from belajarid_recon.records import (
-    CONTACT_COLUMNS,
     Doubts,
     Period,
     Shared,
@@ -263,7 +262,7 @@ class DoubtWork:
 
 
 def _withdraw(loop: PartLoop, shared: Shared) -> None:
-    """Take contacts that too many people share out of the parts' contacts, and write whose they were."""
+    """Write who has a contact that too many people share: no step of theirs will name it, so that nobody asks for its value."""
     found = [pl.DataFrame(schema=_WITHDRAWN)]
     if len(shared.digests):
         found += loop.each("contacts", SharedWork(shared, loop.folder))
@@ -278,29 +277,21 @@ _WITHDRAWN = pl.Schema({"account_key": pl.Binary, "offers_email": pl.Boolean, "o
 
 @dataclass(frozen=True)
 class SharedWork:
-    """Takes shared contacts out of a part's, and says whose they were."""
+    """Finds the accounts of a part that have a shared contact."""
 
     shared: Shared
     folder: Path
 
     def __call__(self, part: int) -> pl.DataFrame:
         """Look through one part."""
-        path = part_file(self.folder, part, "contacts")
-        contacts = pl.read_parquet(path)
+        contacts = pl.read_parquet(part_file(self.folder, part, "contacts"))
         own = self.shared.without(contacts)
-        lost = pl.DataFrame(
-            {
-                "account_key": contacts["account_key"],
-                "offers_email": contacts["recovery_email"].is_not_null() & own["recovery_email"].is_null(),
-                "offers_phone": contacts["recovery_phone"].is_not_null() & own["recovery_phone"].is_null(),
-            },
-            schema=_WITHDRAWN,
-        ).filter(pl.col("offers_email") | pl.col("offers_phone"))
-        if lost.height:
-            own.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in CONTACT_COLUMNS)).write_parquet(
-                path, compression="lz4"
-            )
-        return lost
+        lost = {
+            offer: contacts[name].is_not_null() & own[name].is_null()
+            for offer, name in (("offers_email", "recovery_email"), ("offers_phone", "recovery_phone"))
+        }
+        withdrawn = pl.DataFrame({"account_key": contacts["account_key"], **lost}, schema=_WITHDRAWN)
+        return withdrawn.filter(pl.col("offers_email") | pl.col("offers_phone"))
 
 
 def remove_contacts(loop: PartLoop) -> None:

@@ -1,6 +1,6 @@
 """Stage 2: rows become people and duties; what cannot be used is quarantined with a reason."""
 
-from belajarid_recon.records.contacts import CONTACT_COLUMNS, Shared, contact_evidence, find_shared
+from belajarid_recon.records.contacts import Shared, contact_evidence, find_shared
 from belajarid_recon.records.duplicates import (
     EVIDENCE,
     Doubts,
@@ -14,7 +14,6 @@ from belajarid_recon.records.period import Period
 from belajarid_recon.records.reference import Reference, make_reference
 
 __all__ = [
-    "CONTACT_COLUMNS",
     "EVIDENCE",
     "Doubts",
     "Period",

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from belajarid_recon.components import SystemRandomness
 from belajarid_recon.directory.connections import WireLimits
-from belajarid_recon.directory.google import GoogleDirectory, Lane
-from belajarid_recon.directory.quotas import Pacer
+from belajarid_recon.directory.google import GoogleDirectory, TenantFacts
+from belajarid_recon.directory.governor import Governor
 from belajarid_recon.directory.transport import Transport, Wire
 from belajarid_recon.schemas import Jenjang
 from belajarid_recon.settings import Endpoint, Quotas
@@ -155,6 +155,10 @@ class SteppedClock:
             self.slept.append(seconds)
             self.time += max(0.0, seconds) + self._oversleep()
 
+    def real(self, seconds: float) -> float:
+        """The same: this clock is as fast as the machine's."""
+        return seconds
+
     def now(self) -> datetime:
         """A day in July, and the seconds slept."""
         return datetime(2026, 7, 13, tzinfo=UTC) + timedelta(seconds=self.time)
@@ -174,8 +178,8 @@ def directory_at(url: str, *, tenant: Jenjang = Jenjang.SD, timeout: float = 5.0
     """A directory on a scripted server, with a token that is always good and a clock that does not wait."""
     clock, randomness = SteppedClock(), SystemRandomness()
     wire = Wire(emulator_endpoint(url), WireLimits(timeout_seconds=timeout))
-    lane = Lane(tenant, "C0test", Pacer(Quotas(), clock, randomness), clock, randomness)
-    return GoogleDirectory(Transport(wire, FixedBearer()), lane)
+    facts = TenantFacts(tenant, "C0test", Governor(tenant, Quotas(), clock, randomness), clock, randomness)
+    return GoogleDirectory([Transport(wire, FixedBearer())], facts)
 
 
 @cache

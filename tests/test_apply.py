@@ -664,7 +664,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(desk):
                 os.kill(os.getpid(), signal.SIGINT)
 
         try:
-            desk.apply(plan, run, watch=interrupt)
+            desk.apply(plan, run, watch=interrupt, in_flight=8)
         except KeyboardInterrupt:
             stops += 1
             with desk.journal(run) as journal:
@@ -683,7 +683,7 @@ def test_a_refused_token_stops_all_tenants_cleanly(desk):
     desk.emulator.fault("users.insert", "status", status=401, reason="authError", times=None, after=40)
     run = desk.new_run()
     with pytest.raises(DirectoryError, match="does not take our token"):
-        desk.apply(plan, run)
+        desk.apply(plan, run, in_flight=8)
     assert run.status() is RunStatus.APPLYING
     with desk.journal(run) as journal:
         assert 40 - 16 <= journal.settled_count <= 40

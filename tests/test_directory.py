@@ -250,7 +250,7 @@ def test_a_read_is_tried_again_with_patience(bad: bytes) -> None:
     """Two bad answers and a good one: the account is read, and the clock shows that somebody waited."""
     with scripted([bad, bad, reply(200, echo())]) as server:
         directory = directory_at(server.url)
-        clock = directory._lane.clock
+        clock = directory._facts.clock
         assert isinstance(clock, SteppedClock)
         account = directory.get_account("1001")
         assert account is not None

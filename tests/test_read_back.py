@@ -143,7 +143,9 @@ def desk(emulator, directories, tmp_path) -> Iterator[Desk]:
 def meddle(desk: Desk, meddling: Meddling, tenant: Jenjang = Jenjang.SD) -> None:
     """Put somebody between the desk and a tenant's directory."""
     honest = desk.directories[tenant]
-    desk.directories[tenant] = GoogleDirectory(MeddledTransport(honest._transport, meddling), honest._lane)
+    desk.directories[tenant] = GoogleDirectory(
+        [MeddledTransport(transport, meddling) for transport in honest._transports], honest._facts
+    )
 
 
 def suspend(number: int, target_id: str) -> dict[str, Any]:

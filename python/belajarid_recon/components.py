@@ -19,8 +19,12 @@ class Clock(Protocol):
         """Return after `seconds` of this clock."""
         ...
 
+    def real(self, seconds: float) -> float:
+        """Seconds of the machine's time in which `seconds` of this clock pass."""
+        ...
+
     def now(self) -> datetime:
-        """Wall time in UTC, for records only: no decision waits on it."""
+        """Wall time in UTC, for records and for what another start must know: no decision within a run waits on it."""
         ...
 
 
@@ -43,7 +47,11 @@ class ScaledClock:
     def sleep(self, seconds: float) -> None:
         """Sleep `seconds` of this clock, `seconds / scale` of real time."""
         if seconds > 0:
-            time.sleep(seconds / self.scale)
+            time.sleep(self.real(seconds))
+
+    def real(self, seconds: float) -> float:
+        """Real seconds in which `seconds` of this clock pass."""
+        return seconds / self.scale
 
     def now(self) -> datetime:
         """Real wall time in UTC; the scale does not touch it."""

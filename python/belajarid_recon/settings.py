@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from belajarid_recon.errors import SettingsError
-from belajarid_recon.schemas import GroupKind, Jenjang, PersonKind
+from belajarid_recon.schemas import Action, GroupKind, Jenjang, PersonKind
 
 LOOPBACK_PASSWORD_ROUNDS = 1_000
 PASSWORD_ROUNDS = 10_000  # the most Google accepts: discovery document, User.hashFunction
@@ -63,6 +63,20 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+class Sender(_Table):
+    """One more service account or administrator that sends for a tenant.
+
+    Google allows 2,400 calls a minute to each user in each Cloud project, and says nothing of several in turn: it is a way past a limit
+    that somebody has to answer for. Hence the name and the day, and no default for either.
+    """
+
+    credentials_file: Path
+    subject: str | None = None
+    agreed_by: Annotated[str, Field(min_length=3, max_length=200)]
+    """Who agreed, at Google or at the ministry, that this tenant is written by more than one sender."""
+    agreed_on: date
+
+
 class Tenant(_Table):
     """One Google Workspace customer."""
 
@@ -72,21 +86,50 @@ class Tenant(_Table):
     """Service account key (JSON), readable by its owner only."""
     subject: str | None = None
     """Administrator the service account acts for; none where it holds a role itself."""
+    more_senders: Annotated[tuple[Sender, ...], Field(max_length=16)] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _agreed(cls, table: Any) -> Any:  # noqa: ANN401 - not checked yet
+        """Say why an agreement is asked for, where `Field required` would not."""
+        senders = table.get("more_senders", ()) if isinstance(table, dict) else ()
+        for sender in senders if isinstance(senders, list | tuple) else ():
+            if isinstance(sender, dict) and not {"agreed_by", "agreed_on"} <= sender.keys():
+                raise ValueError(
+                    "more_senders multiply a quota that Google gives once: each needs agreed_by (who) and agreed_on (the day)"
+                )
+        return table
+
+
+Count = Annotated[int, Field(strict=True, gt=0, le=10**9)]
 
 
 class Quotas(_Table):
-    """Documented limits of the Directory API, per tenant (developers.google.com/workspace/admin/directory/v1/limits)."""
+    """Documented limits, per tenant.
 
-    calls_per_minute: Annotated[int, Field(gt=0)] = 2_400
-    creations_per_second_and_domain: Annotated[int, Field(gt=0)] = 10
-    orgunit_writes_per_second: Annotated[int, Field(gt=0)] = 1
+    developers.google.com/workspace/admin/directory/v1/limits, and developers.google.com/chrome/policy/guides/api-quotas.
+    """
+
+    calls_per_minute: Count = 2_400
+    """By administrator and Cloud project, so for each of a tenant's senders."""
+    creations_per_second_and_domain: Count = 10
+    orgunit_writes_per_second: Count = 1
+    policy_writes_per_minute: Count = 30
+    """Writes to Chrome policies, by customer."""
+    policy_writes_per_second_and_project: Count = 15
+    """Likewise by Cloud project; tenants that share a project share it, and the lowest of their numbers counts."""
+    device_writes_per_minute: Count | None = None
+    """Google publishes no number for writes to devices: they are calls like others unless a tenant sets one."""
 
 
 class Apply(_Table):
     """How a plan is carried out."""
 
-    in_flight: Annotated[int, Field(ge=1, le=64)] = 8
-    """Calls under way at once in a tenant; also the most intents a kill can leave open there."""
+    in_flight: Annotated[int, Field(strict=True, ge=1, le=64)] = 16
+    """Calls under way at once in a tenant; also the most intents a kill can leave open there. 8 fill the documented quota where an
+    answer takes 200 ms; the rest wait for their slots."""
+    lanes: Annotated[tuple[Action, ...], Field(max_length=len(Action))] = ()
+    """Actions on accounts by importance, the first first; those not named follow in the plan's own order."""
     attempts: Annotated[int, Field(ge=1, le=100)] = 10
     """Sendings of one step before it is parked. Throttled replies do not count."""
     crashes: Annotated[int, Field(ge=1, le=100)] = 2
@@ -95,6 +138,17 @@ class Apply(_Table):
     """How long an absent account is read again before an ambiguous insert is sent again, and a write before it is contradicted."""
     password_rounds: Annotated[int, Field(ge=1_000, le=PASSWORD_ROUNDS)] | None = None
     """Rounds of the `$6$` hash of a new account; by default 1,000 towards the emulator and 10,000 otherwise."""
+
+    @field_validator("lanes")
+    @classmethod
+    def _each_once(cls, lanes: tuple[Action, ...]) -> tuple[Action, ...]:
+        if len(set(lanes)) != len(lanes):
+            raise ValueError("an action stands in lanes twice")
+        if Action.CREATE_ORGUNIT in lanes:
+            raise ValueError(
+                "create-orgunit has no place in lanes: accounts need their units, so units always come first"
+            )
+        return lanes
 
 
 class Ceiling(_Table):
@@ -311,6 +365,13 @@ class Settings(_Table):
             raise ValueError("two tenants name one customer_id")
         return self
 
+    @model_validator(mode="after")
+    def _quotas_of_tenants(self) -> Settings:
+        strangers = sorted(self.quotas.keys() - self.tenants.keys())
+        if strangers:
+            raise ValueError(f"quotas are set for what is no tenant here: {', '.join(strangers)}")
+        return self
+
     def quotas_of(self, tenant: Jenjang) -> Quotas:
         """The tenant's own quotas, or the documented defaults."""
         return self.quotas.get(tenant, Quotas())
@@ -359,6 +420,9 @@ def _anchored(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     tenants = document.get("tenants")
     for tenant in tenants.values() if isinstance(tenants, dict) else ():
         anchor(tenant, "credentials_file")
+        senders = tenant.get("more_senders") if isinstance(tenant, dict) else None
+        for sender in senders if isinstance(senders, list) else ():
+            anchor(sender, "credentials_file")
     return document
 
 

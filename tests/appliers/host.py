@@ -62,7 +62,7 @@ def bring_tokens(settings: Settings, components: ApplyComponents) -> None:
     """Sign in before the first fork, by connections of twins: two appliers on one connection would read each other's answers."""
     for tenant, twin in connect(settings, components.clock, components.randomness).items():
         twin.customer_id()
-        ours, theirs = (one._transport._bearer for one in (components.directories[tenant], twin))
+        ours, theirs = (one._transports[0]._bearer for one in (components.directories[tenant], twin))
         ours._token, ours._stale_at = theirs._token, theirs._stale_at
         twin.close()
 

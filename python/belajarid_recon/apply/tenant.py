@@ -10,28 +10,30 @@ an intent and is sent. Creations have nothing to look at, and the quota would pa
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import threading
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
 from belajarid_recon.apply.body import CONTACT_FIELDS, CONTAINER_ACTIONS, Step, contact_fields, fingerprint, read_steps
 from belajarid_recon.apply.killpoints import KillPoint, reached
-from belajarid_recon.apply.operations import body_of, operation_of
+from belajarid_recon.apply.lanes import CHANGING, MAKING_UNITS, NEVER, Flight, Lanes, Stream, lane_order
+from belajarid_recon.apply.operations import body_of
 from belajarid_recon.apply.passwords import PasswordHashes
 from belajarid_recon.apply.result import Progress, Watcher
 from belajarid_recon.apply.sending import SLEEP_SECONDS_MAX, Sender
 from belajarid_recon.apply.settle import ApplyReason, Outcome, Ready
 from belajarid_recon.components import Clock, Randomness
+from belajarid_recon.directory.governor import Kind
 from belajarid_recon.directory.interface import Directory
 from belajarid_recon.errors import DirectoryError, PlanError, ReconError
+from belajarid_recon.plan.build import LANE
 from belajarid_recon.plan.contacts import ContactBook
+from belajarid_recon.schemas import Action
 from belajarid_recon.settings import Settings
 from belajarid_recon.state.journal import Event, EventState, Journal, Sendings
 
@@ -54,24 +56,7 @@ class ApplyScope:
     stop: threading.Event
 
 
-class _Flight(NamedTuple):
-    """A step with its request on its way."""
-
-    step: Step
-    body: dict[str, Any]
-    fingerprint: str
-    attempt: int
-    throttled: int
-    looked: bool = False
-    """Whether `body` fits the account as it was read for this attempt."""
-
-    @property
-    def must_look(self) -> bool:
-        """Whether its account is to be read before it is sent."""
-        return operation_of(self.step).looks_first and not self.looked
-
-
-def _without_contacts(flight: _Flight) -> _Flight:
+def _without_contacts(flight: Flight) -> Flight:
     """The same without the contacts that the directory refuses, for this start of the run."""
     body = {name: value for name, value in flight.body.items() if name not in CONTACT_FIELDS}
     return flight._replace(step=flight.step._replace(recovery=None), body=body)
@@ -79,13 +64,13 @@ def _without_contacts(flight: _Flight) -> _Flight:
 
 _Answer = Outcome | Ready | None
 """What a worker finds out: an outcome, that a change may be sent, or None if it was stopped before it knew."""
-_Call = Callable[[_Flight], _Answer]
+_Call = Callable[[Flight], _Answer]
 
 
 class _Landing(NamedTuple):
     """What a worker brought back: an answer or an error."""
 
-    flight: _Flight
+    flight: Flight
     answer: _Answer
     error: BaseException | None
 
@@ -93,14 +78,15 @@ class _Landing(NamedTuple):
 class _Workers:
     """Threads that call what they are handed. They are started as they are needed: most tenants are small."""
 
-    def __init__(self, name: str, limit: int) -> None:
+    def __init__(self, name: str, limit: int, clock: Clock) -> None:
         self._name = name
         self._limit = limit
-        self._calls: SimpleQueue[tuple[_Flight, _Call] | None] = SimpleQueue()
-        self.landings: SimpleQueue[_Landing] = SimpleQueue()
+        self._clock = clock
+        self._calls: SimpleQueue[tuple[Flight, _Call] | None] = SimpleQueue()
+        self._landings: SimpleQueue[_Landing] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
-    def hand_out(self, flight: _Flight, call: _Call, *, under_way: int) -> None:
+    def hand_out(self, flight: Flight, call: _Call, *, under_way: int) -> None:
         """Have a worker call `call(flight)`; `under_way` counts the calls handed out and not landed, this one included."""
         if len(self._threads) < min(under_way, self._limit):
             thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
@@ -115,7 +101,14 @@ class _Workers:
                 landing = _Landing(flight, call(flight), None)
             except BaseException as error:
                 landing = _Landing(flight, None, error)
-            self.landings.put(landing)
+            self._landings.put(landing)
+
+    def next_landing(self, seconds: float | None) -> _Landing | None:
+        """Wait for the next landing, `seconds` at most (None: for ever); None when there was none."""
+        try:
+            return self._landings.get(timeout=None if seconds is None else max(0.0, self._clock.real(seconds)))
+        except Empty:
+            return None
 
     def close(self) -> None:
         """End the threads that have nothing to do."""
@@ -133,14 +126,16 @@ class TenantApply:
         """Steps whose call ended in a fault of the program: at the next start they count as under way at its death."""
         self._scope = scope
         self._sender = Sender(directory, scope.clock, scope.settings.apply.lag_seconds, scope.stop)
-        self._workers = _Workers(f"apply-{tenant}", scope.settings.apply.in_flight)
+        self._workers = _Workers(f"apply-{tenant}", scope.settings.apply.in_flight, scope.clock)
         self._passwords = PasswordHashes(scope.settings.password_rounds(), scope.randomness)
         self._under_way = 0
-        self._again: list[tuple[float, int, _Flight]] = []
-        """Heap of steps to send again: due time, tie-breaker, flight."""
-        self._ties = itertools.count()
-        self._ready: deque[_Flight] = deque()
-        """Changes that were looked at and may be sent; they are in no journal yet."""
+        self._governor = directory.governor
+        self._container_lanes = self._new_lanes(CONTAINER_ACTIONS, strict=True)
+        self._account_lanes = self._new_lanes(lane_order(scope.settings.apply.lanes))
+        self._lanes = self._account_lanes
+        """Those at work: units and groups before accounts."""
+        self._alone: Lanes | None = None
+        """Those of a step that must be under way alone."""
         self._full = False
         """Whether the tenant has taken no more accounts."""
         self._progress = self._counts()
@@ -157,6 +152,7 @@ class TenantApply:
             if not sendings.open:
                 self._send_again(flight, after_seconds=0.0)
             elif not self._scope.stop.is_set():
+                self._lanes.handed_out(flight)
                 self._hand_out([flight], self._settle)
                 if self._under_way == window:
                     self._commit(self._collect(window - 1), [])
@@ -167,32 +163,33 @@ class TenantApply:
         """Settle what was under way at too many deaths of the program, each step alone to its end: one that kills it again is known."""
         journal = self._scope.journal
         suspects = {step: sendings for step, sendings in self._unsettled() if self._is_suspect(sendings)}
-        waiting, self._again = self._again, []
         numbers = pl.Series(sorted(suspects), dtype=pl.Int64).implode()
         for step in read_steps(self._scope.steps, self._ours & pl.col("step").is_in(numbers)) if suspects else ():
             if self._scope.stop.is_set():
                 break
             flight = self._resumed(step, suspects[step.step])
             journal.commit([Event(step.step, flight.attempt, EventState.ALONE)])
+            self._lanes = self._alone = self._new_lanes([Action(step.action)])
             if suspects[step.step].open:
+                self._lanes.handed_out(flight)
                 self._hand_out([flight], self._settle)
                 self._commit(self._collect(0), [])
             else:
                 self._send_again(flight, after_seconds=0.0)
-            self._run(iter(()), window=1)
-        self._again = [*waiting, *self._again]
+            self._run(window=1)
+        self._alone = None
 
     def send_all(self) -> None:
-        """Send what is not settled: units and groups one at a time and parents first, then what goes into them."""
-        containers = pl.col("action").is_in(CONTAINER_ACTIONS)
-        waiting = self._again
-        self._again = [entry for entry in waiting if entry[2].step.is_container]
-        heapq.heapify(self._again)
-        self._run(self._fresh(containers), window=1)
+        """Send what is not settled: units and groups one at a time and parents first, then what goes into them, by lanes."""
+        for action, stream in ((Action.CREATE_ORGUNIT, MAKING_UNITS), (Action.CREATE_GROUP, CHANGING)):
+            self._container_lanes.add_new(action, stream, self._fresh(pl.lit(value=True), action))
+        self._lanes = self._container_lanes
+        self._run(window=1)
         if not self._scope.stop.is_set():
-            self._again = [entry for entry in waiting if not entry[2].step.is_container]
-            heapq.heapify(self._again)
-            self._run(self._fresh(~containers), window=self._scope.settings.apply.in_flight)
+            for action, stream, condition in self._account_streams():
+                self._account_lanes.add_new(action, stream, self._fresh(condition, action))
+            self._lanes = self._account_lanes
+            self._run(window=self._scope.settings.apply.in_flight)
         if self._full:
             # Raised at the end, and without a wish to stop: what is no creation, and every other tenant, has gone on.
             message = f"the tenant's user limit is reached: {self.tenant}"
@@ -211,63 +208,54 @@ class TenantApply:
         """End the workers."""
         self._workers.close()
 
-    def _run(self, fresh: Iterator[Step], *, window: int) -> None:
+    def _run(self, *, window: int) -> None:
         """Keep the window filled until nothing is left, or until asked to stop; then bring in what is under way."""
         events: list[Event] = []
         while True:
             free = window - self._under_way
-            group = [] if self._scope.stop.is_set() else self._take(fresh, free)
+            group = [] if self._scope.stop.is_set() else self._take(free)
             sendings = [flight for flight in group if not flight.must_look]
             self._commit(events, sendings)
             self._hand_out(sendings, self._send)
             self._hand_out([flight for flight in group if flight.must_look], self._look)
             if self._under_way:
-                # With a full window, wait until half of it is free; near the end, for the next landing.
-                events = self._collect(window // 2 if len(group) == free else self._under_way - 1)
-            elif self._again and not self._scope.stop.is_set():
+                # With a full window, wait until half of it is free; otherwise for the next landing, or for room.
+                full = len(group) == free
+                events = self._collect(window // 2 if full else self._under_way - 1, until_room=not full)
+            elif not self._lanes.is_empty and not self._scope.stop.is_set():
                 events = []
-                self._sleep_until_due()
+                self._scope.clock.sleep(min(self._seconds_to_room(), SLEEP_SECONDS_MAX))
             else:
                 return
 
-    def _take(self, fresh: Iterator[Step], count: int) -> list[_Flight]:
-        """Up to `count` steps to look at or send now: those that were looked at, those that are due again, then new ones."""
+    def _take(self, count: int) -> list[Flight]:
+        """Up to `count` steps that may be looked at or sent now."""
         now = self._scope.clock.monotonic()
-        group: list[_Flight] = []
+        group: list[Flight] = []
         while len(group) < count:
-            flight = self._next(fresh, now)
+            flight = self._lanes.next(now)
             if flight is None:
                 break
-            if not (self._full and flight.step.is_creation):
-                group.append(flight)
+            group.append(flight)
         self._put_in_passwords(group)
         return group
 
-    def _next(self, fresh: Iterator[Step], now: float) -> _Flight | None:
-        if self._ready:
-            return self._ready.popleft()
-        if self._again and self._again[0][0] <= now:
-            return heapq.heappop(self._again)[2]
-        if self._again and self._again[0][2].step.is_orgunit:
-            return None  # what comes next may stand below it
-        step = next(fresh, None)
-        if step is None:
-            return None
-        return self._flight(step, attempt=1)
-
-    def _flight(self, step: Step, *, attempt: int) -> _Flight:
+    def _flight(self, step: Step, *, attempt: int = 1) -> Flight:
         """The step with its request, whose contacts are no part of its fingerprint."""
         body = body_of(step)
         fields = contact_fields(step, self._scope.contacts)
-        return _Flight(step, body | fields, fingerprint(step, body), attempt, throttled=0)
+        return Flight(step, body | fields, fingerprint(step, body), attempt, throttled=0)
 
-    def _put_in_passwords(self, group: list[_Flight]) -> None:
+    def _new_lanes(self, actions: Iterable[Action], *, strict: bool = False) -> Lanes:
+        return Lanes(self._governor, actions, self._flight, strict=strict)
+
+    def _put_in_passwords(self, group: list[Flight]) -> None:
         """Give each creation that has none a password's hash; a request that is sent again in this process keeps its own."""
         for flight in group:
             if flight.step.is_creation and "password" not in flight.body:
                 flight.body["password"], flight.body["hashFunction"] = self._passwords.take(), "crypt"
 
-    def _commit(self, events: list[Event], group: list[_Flight]) -> None:
+    def _commit(self, events: list[Event], group: list[Flight]) -> None:
         """Make outcomes and intents durable in one transaction."""
         if not events and not group:
             return
@@ -286,27 +274,32 @@ class TenantApply:
         if group:
             reached(KillPoint.INTENT_COMMITTED)
 
-    def _hand_out(self, group: list[_Flight], call: _Call) -> None:
+    def _hand_out(self, group: list[Flight], call: _Call) -> None:
         for flight in group:
             self._under_way += 1
             self._workers.hand_out(flight, call, under_way=self._under_way)
 
-    def _look(self, flight: _Flight) -> _Answer:
+    def _look(self, flight: Flight) -> _Answer:
         return self._sender.look(flight.step, flight.body)
 
-    def _send(self, flight: _Flight) -> _Answer:
+    def _send(self, flight: Flight) -> _Answer:
         return self._sender.send(flight.step, flight.body)
 
-    def _settle(self, flight: _Flight) -> _Answer:
+    def _settle(self, flight: Flight) -> _Answer:
         return self._sender.settle(flight.step)
 
-    def _collect(self, leave: int) -> list[Event]:
-        """Wait until no more than `leave` calls are under way, take what else has landed, and return what to commit."""
+    def _collect(self, leave: int, *, until_room: bool = False) -> list[Event]:
+        """Wait until no more than `leave` calls are under way, take what else has landed, and return what to commit.
+
+        With `until_room` not longer than until a step that waits has room: there is a free place for it.
+        """
         events: list[Event] = []
         while self._under_way:
-            try:
-                landing = self._workers.landings.get(block=self._under_way > leave)
-            except Empty:
+            seconds: float | None = 0.0
+            if self._under_way > leave:
+                seconds = self._seconds_to_room() if until_room else None
+            landing = self._workers.next_landing(seconds if seconds != NEVER else None)
+            if landing is None:
                 break
             self._under_way -= 1
             event = self._land(landing)
@@ -317,6 +310,7 @@ class TenantApply:
     def _land(self, landing: _Landing) -> Event | None:
         """Turn what a worker brought back into a row, and put the step back where it has to be sent again."""
         flight, outcome, error = landing
+        self._lanes.landed(flight)
         if error is not None:
             if not isinstance(error, ReconError):
                 self.faulty.add(flight.step.step)
@@ -324,7 +318,7 @@ class TenantApply:
         if outcome is None:
             return None
         if isinstance(outcome, Ready):
-            self._ready.append(flight._replace(body=outcome.body, looked=True))
+            self._lanes.put_ready(flight._replace(body=outcome.body, looked=True))
             return None
         state, reason = outcome.state, outcome.reason
         if state is EventState.THROTTLED:
@@ -340,9 +334,10 @@ class TenantApply:
                 self._send_again(flight, after_seconds=max(self._backoff(used), outcome.retry_after_seconds or 0.0))
         return Event(flight.step.step, flight.attempt, state, outcome.status, reason, outcome.target_id)
 
-    def _throttled(self, flight: _Flight, outcome: Outcome) -> None:
+    def _throttled(self, flight: Flight, outcome: Outcome) -> None:
         if outcome.reason == ApplyReason.USER_LIMIT:
             self._full = True
+            self._lanes.close(Action.CREATE)
             return
         throttled = flight.throttled + 1
         if throttled > THROTTLED_MAX:
@@ -352,28 +347,42 @@ class TenantApply:
         seconds = max(self._backoff(throttled), outcome.retry_after_seconds or 0.0)
         self._send_again(flight._replace(throttled=throttled), after_seconds=seconds)
 
-    def _send_again(self, flight: _Flight, *, after_seconds: float) -> None:
+    def _send_again(self, flight: Flight, *, after_seconds: float) -> None:
         due = self._scope.clock.monotonic() + after_seconds
         again = flight._replace(attempt=flight.attempt + 1, looked=False)
-        heapq.heappush(self._again, (due, next(self._ties), again))
+        if not (self._full and again.step.is_creation):
+            lanes = self._container_lanes if again.step.is_container else self._account_lanes
+            (self._alone or lanes).put_again(again, due)
 
     def _backoff(self, count: int) -> float:
         """Seconds to wait after the count-th failure: doubling, with jitter around it."""
         jitter = 0.5 + int.from_bytes(self._scope.randomness.bytes(2), "big") / 65_536
         return float(min(BACKOFF_SECONDS_MAX, 2.0 ** min(count - 1, 10)) * jitter)
 
-    def _sleep_until_due(self) -> None:
-        seconds = self._again[0][0] - self._scope.clock.monotonic()
-        self._scope.clock.sleep(min(seconds, SLEEP_SECONDS_MAX))
+    def _seconds_to_room(self) -> float:
+        """How long until a step that waits may leave, if nothing lands before; infinite if only a landing helps."""
+        now = self._scope.clock.monotonic()
+        return self._lanes.room_at(now) - now
 
     @property
     def _ours(self) -> pl.Expr:
         return pl.col("tenant") == self.tenant
 
-    def _fresh(self, condition: pl.Expr) -> Iterator[Step]:
-        """Steps of this tenant that were never sent."""
+    def _account_streams(self) -> Iterator[tuple[Action, Stream, pl.Expr]]:
+        """Actions on accounts with the stream of their requests and the steps of it; creations by domain."""
+        domain = pl.col("address").str.to_lowercase().str.extract("@(.*)$")
+        created = self._scope.steps.filter(self._ours & (pl.col("action") == Action.CREATE)).select(domain=domain)
+        for action in LANE:
+            if action is Action.CREATE:
+                for name in created["domain"].unique().sort():
+                    yield action, (Kind.CREATION, name), domain == name
+            elif action not in CONTAINER_ACTIONS:
+                yield action, CHANGING, pl.lit(value=True)
+
+    def _fresh(self, condition: pl.Expr, action: Action) -> Iterator[Step]:
+        """Steps of this tenant and action that were never sent."""
         journal = self._scope.journal
-        for step in read_steps(self._scope.steps, self._ours & condition):
+        for step in read_steps(self._scope.steps, self._ours & (pl.col("action") == action) & condition):
             if not journal.is_settled(step.step) and journal.sendings(step.step) is None:
                 yield step
 
@@ -383,7 +392,7 @@ class TenantApply:
     def _is_suspect(self, sendings: Sendings) -> bool:
         return sendings.crashes >= self._scope.settings.apply.crashes
 
-    def _resumed(self, step: Step, sendings: Sendings) -> _Flight:
+    def _resumed(self, step: Step, sendings: Sendings) -> Flight:
         """The step as an earlier start sent it. Raises PlanError if this version would send something else."""
         flight = self._flight(step, attempt=sendings.attempt)
         if flight.fingerprint != sendings.fingerprint:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from googleapiclient.model import JsonModel
 from belajarid_recon.components import Clock, Randomness
 from belajarid_recon.directory.chains import PAGE_ACCOUNTS
 from belajarid_recon.directory.connections import Answer, NoAnswerError, Request
+from belajarid_recon.directory.governor import RETRY_AFTER_SECONDS_MAX, Governor, Kind, Pace
 from belajarid_recon.directory.interface import (
     Account,
     Group,
@@ -32,7 +33,6 @@ from belajarid_recon.directory.interface import (
     Verdict,
 )
 from belajarid_recon.directory.observed import carries_marker
-from belajarid_recon.directory.quotas import RETRY_AFTER_SECONDS_MAX, Limited, Pacer
 from belajarid_recon.directory.transport import Transport
 from belajarid_recon.errors import DirectoryError
 from belajarid_recon.schemas import Jenjang
@@ -84,13 +84,13 @@ class _FastJson(JsonModel):  # type: ignore[misc]  # the client ships no types
 
 
 @dataclass(frozen=True)
-class Lane:
-    """What one tenant's calls need beside their transport."""
+class TenantFacts:
+    """What one tenant's calls need beside their transports."""
 
     tenant: Jenjang
     customer: str
     """The customer id of the settings, used in paths; `customer_id()` asks the server."""
-    pacer: Pacer
+    governor: Governor
     clock: Clock
     randomness: Randomness
 
@@ -98,17 +98,18 @@ class Lane:
 class GoogleDirectory:
     """One tenant. Shared by threads: requests are built from an immutable document, and the transport locks for itself."""
 
-    def __init__(self, transport: Transport, lane: Lane) -> None:
-        self._transport = transport
-        self._lane = lane
+    def __init__(self, transports: Sequence[Transport], facts: TenantFacts) -> None:
+        """Take one transport for each of the governor's senders, all to one world."""
+        self._transports = transports
+        self._facts = facts
         service = build(
             "admin",
             "directory_v1",
-            http=transport,
+            http=transports[0],
             model=_FastJson(),
             static_discovery=True,
             cache_discovery=False,
-            client_options={"api_endpoint": transport.base},
+            client_options={"api_endpoint": transports[0].base},
         )
         # Each of these costs a millisecond to make and nothing to keep.
         self._users = service.users()
@@ -122,7 +123,12 @@ class GoogleDirectory:
     @property
     def tenant(self) -> str:
         """The jenjang this tenant serves."""
-        return self._lane.tenant
+        return self._facts.tenant
+
+    @property
+    def governor(self) -> Governor:
+        """Who paces this tenant's calls."""
+        return self._facts.governor
 
     def customer_id(self) -> str:
         """The customer id the server says these credentials belong to."""
@@ -130,7 +136,7 @@ class GoogleDirectory:
 
     def domains(self) -> list[str]:
         """Every verified domain of the customer, lower case, sorted: an unverified one can hold no account."""
-        answer = self._read(self._domains.list(customer=self._lane.customer))
+        answer = self._read(self._domains.list(customer=self._facts.customer))
         return sorted(
             str(domain["domainName"]).lower() for domain in answer.get("domains", ()) if domain.get("verified", True)
         )
@@ -163,7 +169,7 @@ class GoogleDirectory:
         token = None
         for _ in range(SEARCH_PAGES_MAX):
             request = self._users.list(
-                customer=self._lane.customer, query=f"externalId={marker}", maxResults=PAGE_ACCOUNTS, pageToken=token
+                customer=self._facts.customer, query=f"externalId={marker}", maxResults=PAGE_ACCOUNTS, pageToken=token
             )
             page = self._read(request)
             found += [account for account in page.get("users", ()) if carries_marker(account, marker)]
@@ -174,19 +180,14 @@ class GoogleDirectory:
 
     def orgunit_paths(self) -> set[str]:
         """Paths of every organisational unit below the root."""
-        answer = self._read(self._orgunits.list(customerId=self._lane.customer, type="all"))
+        answer = self._read(self._orgunits.list(customerId=self._facts.customer, type="all"))
         return {str(unit["orgUnitPath"]) for unit in answer.get("organizationUnits", ())}
 
     def insert_account(self, body: Mapping[str, Any]) -> Reply:
         """users.insert, sent once. DONE needs the answer to carry the address and the marker that were sent."""
         domain = str(body["primaryEmail"]).lower().rpartition("@")[2]
-        self._lane.pacer.wait_for_creation(domain)
-        sent = self._write(self._users.insert(body=body))
-        if isinstance(sent, Reply):
-            return sent
-        reply = account_answer_verdict(sent, body)
-        self._slow_down(reply, Limited.CREATIONS, domain)
-        return reply
+        sent = self._write(self._users.insert(body=body), Kind.CREATION, domain)
+        return sent if isinstance(sent, Reply) else account_answer_verdict(sent, body)
 
     def update_account(self, account_id: str, body: Mapping[str, Any]) -> Reply:
         """users.update by immutable id, sent once; fields that are absent stay as they are."""
@@ -198,17 +199,14 @@ class GoogleDirectory:
         """orgunits.insert, sent once. A 401 is ambiguous here: the unit may have been made all the same."""
         if not name or any(character in name for character in ORGUNIT_FORBIDDEN):
             raise DirectoryError(f"no such name for an organisational unit: {name}", hint="# + / \\ are not allowed")
-        self._lane.pacer.wait_for_orgunit_write()
         body = {"name": name, "parentOrgUnitPath": parent_path}
-        sent = self._write(self._orgunits.insert(customerId=self._lane.customer, body=body), again_if_refused=False)
+        sent = self._write(self._orgunits.insert(customerId=self._facts.customer, body=body), Kind.ORGUNIT_WRITE)
         if isinstance(sent, Reply):
             return sent
         if sent.status == 401:
             return Reply(Verdict.AMBIGUOUS, sent.status, _reason(sent))
         path = f"{parent_path.rstrip('/')}/{name}".lower()
-        reply = _classified(sent, lambda unit: str(unit.get("orgUnitPath", "")).lower() == path)
-        self._slow_down(reply, Limited.ORGUNIT_WRITES)
-        return reply
+        return _classified(sent, lambda unit: str(unit.get("orgUnitPath", "")).lower() == path)
 
     def undelete_account(self, account_id: str, ou_path: str) -> Reply:
         """users.undelete by immutable id, sent once: an address is refused by the server, too."""
@@ -282,8 +280,7 @@ class GoogleDirectory:
 
         `gone` is what a 404 means, and a 412 with it where that is NOT_READY.
         """
-        self._lane.pacer.wait_for_call()
-        sent = self._write(built)
+        sent = self._write(built, Kind.CHANGE)
         if isinstance(sent, Reply):
             return sent
         early = sent.status == 412 and gone is Verdict.NOT_READY and _reason(sent) != "limitExceeded"
@@ -291,9 +288,7 @@ class GoogleDirectory:
             return Reply(gone, sent.status, _reason(sent), retry_after_seconds=_retry_after(sent))
         if echoes is None and 200 <= sent.status < 300:
             return Reply(Verdict.DONE, sent.status)
-        reply = _classified(sent, echoes)
-        self._slow_down(reply, Limited.CALLS)
-        return reply
+        return _classified(sent, echoes)
 
     def _page(self, built: Any, token: str | None, what: str) -> dict[str, Any]:  # noqa: ANN401 - HttpRequest, untyped
         """One page of a list. Raises StaleTokenError when its token is no longer taken."""
@@ -308,22 +303,27 @@ class GoogleDirectory:
 
     def close(self) -> None:
         """Close idle connections."""
-        self._transport.close()
+        for transport in self._transports:
+            transport.close()
 
-    def _write(self, built: Any, *, again_if_refused: bool = True) -> Answer | Reply:  # noqa: ANN401 - HttpRequest, untyped
+    def _write(self, built: Any, kind: Kind, domain: str = "") -> Answer | Reply:  # noqa: ANN401 - HttpRequest, untyped
         """Send a built write once: its answer, or the reply that stands for none."""
         try:
-            return self._transport.send(_request(built), again_if_refused=again_if_refused)
+            return self._send(_request(built), kind, domain)
         except NoAnswerError as error:
             return Reply(Verdict.AMBIGUOUS, None, str(error.lost))
 
-    def _slow_down(self, reply: Reply, limited: Limited, domain: str = "") -> None:
-        """Tell the pacer about a throttled reply. A rate of calls was passed unless the reason says otherwise."""
-        if reply.verdict is not Verdict.THROTTLED:
-            return
-        if limited is not Limited.CALLS and reply.reason != "quotaExceeded":
-            limited = Limited.CALLS
-        self._lane.pacer.throttled(limited, domain=domain, retry_after=reply.retry_after_seconds)
+    def _send(self, request: Request, kind: Kind, domain: str = "") -> Answer:
+        """Send when the governor says so, and tell it what came back. Raises NoAnswerError."""
+        with self.governor.permit(kind, domain) as permit:
+            transport = self._transports[permit.sender]
+            try:
+                answer = transport.send(request, again_if_refused=kind is not Kind.ORGUNIT_WRITE)
+            except NoAnswerError:
+                permit.answered(Pace.FAILED)
+                raise
+            permit.answered(_pace(answer), _retry_after(answer))
+            return answer
 
     def _read(self, built: Any) -> dict[str, Any]:  # noqa: ANN401 - HttpRequest, untyped
         """Send a read until it is answered, and return its document."""
@@ -337,18 +337,17 @@ class GoogleDirectory:
         request = _request(built)
         why = ""
         for attempt in range(READ_ATTEMPTS):
-            self._lane.pacer.wait_for_call()
+            if attempt:
+                self.governor.charge_retry(Kind.READ)
             retry_after = None
             try:
-                answer = self._transport.send(request, again_if_refused=True)
+                answer = self._send(request, Kind.READ)
             except NoAnswerError as error:
                 why = str(error.lost)
             else:
                 if not _is_transient(answer):
                     return answer
                 why, retry_after = f"status {answer.status}, {_reason(answer)}", _retry_after(answer)
-                if answer.status in {403, 429}:
-                    self._lane.pacer.throttled(Limited.CALLS, retry_after=retry_after)
             if attempt + 1 < READ_ATTEMPTS:
                 self._pause(attempt, retry_after)
         raise DirectoryError(
@@ -357,9 +356,9 @@ class GoogleDirectory:
 
     def _pause(self, attempt: int, retry_after: float | None) -> None:
         """Sleep 1, 2, 4 … seconds and up to one more, or as long as the server asked for."""
-        jitter = int.from_bytes(self._lane.randomness.bytes(2), "big") / 65_536
+        jitter = int.from_bytes(self._facts.randomness.bytes(2), "big") / 65_536
         backoff = min(BACKOFF_SECONDS_MAX, 2.0**attempt)
-        self._lane.clock.sleep((backoff if retry_after is None else retry_after) + jitter)
+        self._facts.clock.sleep((backoff if retry_after is None else retry_after) + jitter)
 
     def _document(self, answer: Answer) -> dict[str, Any]:
         """The body of a 2xx. Raises DirectoryError for every other status."""
@@ -424,6 +423,19 @@ def _classified(answer: Answer, echoes: Any) -> Reply:  # noqa: ANN401 - a predi
     if status < 400 or status in {408, 409} or status >= 500 or (status == 403 and reason == UNREADABLE):
         return Reply(Verdict.AMBIGUOUS, status, reason)
     return Reply(Verdict.REJECTED, status, reason)
+
+
+def _pace(answer: Answer) -> Pace:
+    """What an answer says about the pace. Text without a reason is the front's word for too many of a kind."""
+    if answer.status < 400:
+        return Pace.KEPT
+    if answer.status >= 500:
+        return Pace.FAILED
+    if not _is_throttled(answer):
+        return Pace.KEPT
+    if answer.status == 429:
+        return Pace.TOO_MANY
+    return Pace.TOO_MANY_OF_KIND if _reason(answer) == "quotaExceeded" else Pace.MINUTE_SPENT
 
 
 def _is_throttled(answer: Answer) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from belajarid_recon.directory.governor import Governor
 from belajarid_recon.errors import DirectoryError
 
 Account = Mapping[str, Any]
@@ -86,6 +87,11 @@ class Directory(Protocol):
     @property
     def tenant(self) -> str:
         """The jenjang this tenant serves."""
+        ...
+
+    @property
+    def governor(self) -> Governor:
+        """Who paces this tenant's calls; a caller that has a choice asks it what has room."""
         ...
 
     def customer_id(self) -> str:

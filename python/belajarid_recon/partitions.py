@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TypeVar
@@ -35,7 +35,7 @@ from belajarid_recon.records import (
     write_evidence,
 )
 from belajarid_recon.regulations import Regulation
-from belajarid_recon.schemas import QUARANTINE, NoStep, Standing, conform
+from belajarid_recon.schemas import QUARANTINE, NoStep, Standing, compact, conform
 from belajarid_recon.secrets import Secret
 from belajarid_recon.sources.extract import Extract
 from belajarid_recon.sources.parts import ShuffledExtract, TableCounts, read_broadcast, shuffle_extract
@@ -173,7 +173,7 @@ class DesiredWork:
         # Read once or twice, soon: packing it would cost more than it saves.
         desired.write_parquet(part_file(self.folder, part, "desired"), compression="uncompressed", statistics=False)
         told = verdicts(person_verdicts(records.people, records.duties, desired), records.counts)
-        return PartRecords(records.counts, records.quarantine, told)
+        return PartRecords(records.counts, compact(records.quarantine), compact(told))
 
 
 def _hold(loop: PartLoop, doubts: Doubts) -> list[pl.DataFrame]:
@@ -278,7 +278,9 @@ class CompareWork:
             seed=self.rules.seed,
             threads=self.threads,
         )
-        return replace(made, tallies=pl.concat([made.tallies, _not_served(desired, self.rules.orgunits)]))
+        tallies = pl.concat([made.tallies, _not_served(desired, self.rules.orgunits)])
+        # What is handed up stays until the plan is made, and the part must not stay with it.
+        return PartChanges(compact(made.proposals), compact(tallies), compact(made.bases))
 
 
 def _as_spelt(desired: pl.DataFrame, spelling: pl.DataFrame) -> pl.DataFrame:

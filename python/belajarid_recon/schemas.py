@@ -247,6 +247,16 @@ STEP = pl.Schema(
 """One row a step. A null attribute is not written; `before` names exactly the attributes that are."""
 
 
+def compact(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same frame with texts and bytes of its own.
+
+    What polars filters or joins out of a table keeps all of the table's texts in memory as long as it lives.
+    """
+    written = frame.write_ipc_stream(None)
+    written.seek(0)
+    return pl.read_ipc_stream(written)
+
+
 def conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     """The frame with exactly the schema's columns, in its order and types; absent columns are null."""
     return frame.select(

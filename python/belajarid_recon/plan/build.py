@@ -63,11 +63,16 @@ class PlanContext:
 
 
 def build_plan(parts: list[PartChanges], context: PlanContext, inputs: dict[str, object]) -> Plan:
-    """One plan of all parts; the same whatever their number or order."""
+    """One plan of all parts; the same whatever their number or order.
+
+    Takes them over: the list is emptied, because what is held twice of a country's parts is a gigabyte.
+    """
     proposals = pl.concat([part.proposals for part in parts]) if parts else pl.DataFrame(schema=PROPOSAL)
     tallies = pl.concat([part.tallies for part in parts]) if parts else pl.DataFrame(schema=TALLY)
     bases = pl.concat([part.bases for part in parts]) if parts else pl.DataFrame(schema=BASE)
+    parts.clear()
     named, unnamed = _named(proposals, context)
+    del proposals
     held, findings = hold_steps(named, bases, context.guards, context.kabkota_names)
     steps = _ordered(pl.concat([_orgunit_steps(held, context.orgunits), _account_steps(held)]))
     facts = PlanFacts(

@@ -46,7 +46,7 @@ from belajarid_recon.records import (
     write_evidence,
 )
 from belajarid_recon.regulations import Regulation
-from belajarid_recon.schemas import CONTACT, QUARANTINE, GroupKind, NoStep, Standing, conform
+from belajarid_recon.schemas import CONTACT, QUARANTINE, GroupKind, NoStep, Standing, compact, conform
 from belajarid_recon.secrets import Secret
 from belajarid_recon.settings import Recovery
 from belajarid_recon.sources.extract import Extract
@@ -212,7 +212,7 @@ class DesiredWork:
             of_groups.belongs.write_parquet(part_file(self.folder, part, "memberships"))
             of_groups.unclear.write_parquet(part_file(self.folder, part, "unclear"))
         seen = verdicts(person_verdicts(records.people, records.duties, desired), records.counts)
-        return PartRecords(records.counts, records.quarantine, seen)
+        return PartRecords(records.counts, compact(records.quarantine), compact(seen))
 
 
 def _hold(loop: PartLoop, doubts: Doubts) -> list[pl.DataFrame]:
@@ -365,7 +365,10 @@ class CompareWork:
             threads=self.threads,
         )
         made = replace(made, tallies=pl.concat([made.tallies, _not_served(desired, self.rules.orgunits)]))
-        return made if self.rules.groups.is_empty() else self._with_members(made, part, served, observed)
+        if not self.rules.groups.is_empty():
+            made = self._with_members(made, part, served, observed)
+        # What is handed up stays until the plan is made, and the part must not stay with it.
+        return made.compacted()
 
     def _with_members(self, made: PartChanges, part: int, desired: pl.DataFrame, observed: pl.DataFrame) -> PartChanges:
         """What the part hands up, and who joins and leaves groups. Raises PlanError for records without memberships."""

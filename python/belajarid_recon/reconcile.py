@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import polars as pl
 
 from belajarid_recon import _core
-from belajarid_recon.schemas import ACCOUNT_ATTRIBUTES, Action, NoStep, Standing, conform
+from belajarid_recon.schemas import ACCOUNT_ATTRIBUTES, Action, NoStep, Standing, compact, conform
 
 PROPOSAL = pl.Schema(
     {
@@ -109,6 +109,10 @@ class PartChanges:
     bases: pl.DataFrame
     members: pl.DataFrame = field(default_factory=MEMBER_PROPOSAL.to_frame)
     no_contact: pl.DataFrame = field(default_factory=NO_CONTACT.to_frame)
+
+    def compacted(self) -> PartChanges:
+        """The same in memory of its own (schemas.compact)."""
+        return PartChanges(**{one.name: compact(getattr(self, one.name)) for one in fields(self)})
 
 
 def reconcile_part(

@@ -387,6 +387,16 @@ STEP_CONTACT = pl.Schema({"step": pl.Int64, "recovery_email": pl.String, "recove
 """One row a step that writes recovery contacts and that no guard holds: the values, those it does not write null."""
 
 
+def compact(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same frame with texts and bytes of its own.
+
+    What polars filters or joins out of a table keeps all of the table's texts in memory as long as it lives.
+    """
+    written = frame.write_ipc_stream(None)
+    written.seek(0)
+    return pl.read_ipc_stream(written)
+
+
 def conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     """The frame with exactly the schema's columns, in its order and types; absent columns are null."""
     return frame.select(

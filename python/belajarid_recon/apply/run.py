@@ -98,9 +98,7 @@ class _Carried:
         self.read_back.run()
 
 
-def _carried(
-    run: RunFolder, plan: Plan, directories: Mapping[str, Directory], scope: ApplyScope
-) -> list[_Carried]:
+def _carried(run: RunFolder, plan: Plan, directories: Mapping[str, Directory], scope: ApplyScope) -> list[_Carried]:
     """The plan's tenants, ready to go."""
     places = Places(run.snapshot, plan.steps)
     carried = []

@@ -74,13 +74,18 @@ class PlanContext:
 
 
 def build_plan(parts: list[PartChanges], context: PlanContext, inputs: dict[str, object]) -> Plan:
-    """One plan of all parts; the same whatever their number or order."""
+    """One plan of all parts; the same whatever their number or order.
+
+    Takes them over: the list is emptied, because what is held twice of a country's parts is a gigabyte.
+    """
     proposals = pl.concat([part.proposals for part in parts]) if parts else pl.DataFrame(schema=PROPOSAL)
     tallies = pl.concat([part.tallies for part in parts]) if parts else pl.DataFrame(schema=TALLY)
     bases = pl.concat([part.bases for part in parts]) if parts else pl.DataFrame(schema=BASE)
     members = pl.concat([MEMBER_PROPOSAL.to_frame(), *(part.members for part in parts)])
     no_contact = pl.concat([NO_CONTACT.to_frame(), *(part.no_contact for part in parts)])
+    parts.clear()
     named, unnamed = _named(proposals, context)
+    del proposals
     joinable, unjoinable = without_taken_groups(members, context.addresses)
     held, findings = hold_steps(named, bases, context.guards, context.kabkota_names)
     held_members, member_findings = hold_steps(joinable, bases, context.guards, context.kabkota_names)

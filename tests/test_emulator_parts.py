@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from belajarid_recon.cli import commands
 from belajarid_recon.emulator.accounts import checked_local_part
 from belajarid_recon.emulator.discovery import load_discovery
 from belajarid_recon.emulator.faults import KINDS
 from belajarid_recon.emulator.index import Index
 from belajarid_recon.emulator.pages import LIFE_SECONDS, PageTokens
 from belajarid_recon.emulator.replies import ApiError
+from belajarid_recon.emulator.service import Service
 from belajarid_recon.emulator.settings import EmulatorSettings
 from belajarid_recon.emulator.users import AccountIds
+from belajarid_recon.schemas import Jenjang
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
@@ -32,6 +36,22 @@ def test_the_page_names_what_there_is() -> None:
     page = (Path(__file__).parent.parent / "docs" / "emulator.md").read_text(encoding="utf-8")
     names = [*KINDS, *(field.name for field in fields(EmulatorSettings))]
     assert [name for name in names if name not in page] == []
+
+
+@pytest.mark.parametrize("place", ["page", "help"])
+def test_the_page_and_the_help_list_the_methods(tmp_path: Path, place: str) -> None:
+    """Exactly the methods that are offered are in the table of the page and in the list that --help prints."""
+    service = Service(EmulatorSettings(tmp_path, tenants=(Jenjang.SD,)), "http://127.0.0.1:1/")
+    offered = service.offered
+    service.close()
+    page = (Path(__file__).parent.parent / "docs" / "emulator.md").read_text(encoding="utf-8")
+    text, row = {
+        "page": (page, r"^\| ([\w.]+) \| ([\w, ]+) \|.*\|$"),
+        "help": (commands.emulator.__doc__ or "", r"^    - ([\w.]+): ([\w, ]+)$"),
+    }[place]
+    resources = {name.rpartition(".")[0] for name in offered}
+    rows = [match for match in re.findall(row, text, re.MULTILINE) if match[0] in resources]
+    assert {f"{resource}.{method}" for resource, methods in rows for method in methods.split(", ")} == offered
 
 
 @given(seed=st.integers(0, 2**31), number=st.integers(0, 2**52))

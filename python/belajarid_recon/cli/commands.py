@@ -190,9 +190,28 @@ def emulator(
     *,
     debug: DebugOption = False,
 ) -> None:
-    """Serve Google's Directory API for seven tenants on loopback, for demos and tests.
+    """Serve Google's Directory API for seven tenants on loopback, for demos and tests, of this program and of any other client.
 
     Example: `belajarid-recon emulator --folder emulator --port 8787 --scale 60 --write-settings .`
+
+    It offers POST /token and, below /admin/directory/v1/:
+
+    - users: insert, get, list, update, patch, delete, undelete, makeAdmin, signOut
+    - users.aliases: insert, list, delete
+    - groups: insert, get, list, update, patch, delete
+    - groups.aliases: insert, list, delete
+    - members: insert, get, list, update, patch, delete, hasMember
+    - orgunits: insert, get, list, update, patch, delete
+    - privileges: list
+    - roles: insert, get, list, update, patch, delete
+    - roleAssignments: insert, get, list, delete
+    - schemas: insert, get, list, update, patch, delete
+    - domains: insert, get, list, delete
+    - domainAliases: insert, get, list, delete
+    - customers: get, update, patch
+
+    Any other method of Google's answers 501. Below /emulator/: stats, accounts, edits, faults, clock, sign-in.
+    The page docs/emulator.md says what each does, and what is not as Google has it.
     """
     printer = Printer(as_json=False)
     with ending(printer, debug=debug):

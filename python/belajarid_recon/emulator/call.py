@@ -41,7 +41,7 @@ class Territory:
         """Refuse a domain that is not the caller's: 403 for another tenant's, 404 for nobody's."""
         if domain in tenant.domains:
             return
-        if self.is_known(domain):
+        if any(domain in other.domains for other in self._tenants):
             raise forbidden()
         raise ApiError(404, "notFound", "Domain not found.")
 

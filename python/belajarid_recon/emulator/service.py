@@ -63,6 +63,11 @@ class Service:
         self.orgunits, self.users, self.sign_in = directory.orgunits, directory.users, directory.sign_in
         self._methods = directory.methods
 
+    @property
+    def offered(self) -> frozenset[str]:
+        """Names of the methods that are emulated, as the discovery document has them."""
+        return frozenset(self._methods)
+
     def close(self) -> None:
         """Keep the emulated time and everything written, and close."""
         self.storage.on_first_write = lambda: None

@@ -8,7 +8,7 @@ from pathlib import Path
 from belajarid_recon.apply.settle import ApplyReason
 from belajarid_recon.desired.reasons import REASON_OF_EXIT_CODE, ReasonCode
 from belajarid_recon.regulations import duties
-from belajarid_recon.schemas import ContactReason, NoStep
+from belajarid_recon.schemas import ContactReason, GroupNoStep, NoStep
 from belajarid_recon.sources.reasons import QuarantineReason
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reason-codes.md"
@@ -26,13 +26,22 @@ def test_every_reason_is_documented_and_every_documented_reason_exists():
     assert set(documented("Accounts")) == {code.value for code in ReasonCode}
     assert list(documented("Accounts without a step")) == [code.value for code in NoStep]
     assert list(documented("Recovery contacts")) == [code.value for code in ContactReason]
+    assert list(documented("Groups and members without a step")) == [code.value for code in GroupNoStep]
     assert list(documented("Steps parked")) == [code.value for code in ApplyReason]
     assert list(documented("Rows set aside")) == [code.value for code in QuarantineReason]
 
 
 def test_every_reason_has_a_sentence_for_the_help_desk():
     """A whole Indonesian sentence, ending with a full stop."""
-    for heading in ("Accounts", "Accounts without a step", "Recovery contacts", "Steps parked", "Rows set aside"):
+    headings = (
+        "Accounts",
+        "Accounts without a step",
+        "Groups and members without a step",
+        "Recovery contacts",
+        "Steps parked",
+        "Rows set aside",
+    )
+    for heading in headings:
         for code, sentence in documented(heading).items():
             assert sentence[0].isupper(), code
             assert sentence.endswith("."), code
@@ -41,7 +50,7 @@ def test_every_reason_has_a_sentence_for_the_help_desk():
 
 def test_codes_are_kebab_case():
     """Words of small letters and digits, joined by hyphens."""
-    for code in (*ReasonCode, *NoStep, *ContactReason, *ApplyReason, *QuarantineReason):
+    for code in (*ReasonCode, *NoStep, *GroupNoStep, *ContactReason, *ApplyReason, *QuarantineReason):
         assert re.fullmatch(r"[a-z]+(-[a-z]+)*", code), code
 
 

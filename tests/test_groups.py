@@ -304,7 +304,9 @@ def test_who_is_not_there_joins():
 
 
 @pytest.mark.parametrize(
-    "accounts", [[], [observed(1, suspended=True)], [observed(1), observed(1, id="id-twin")]], ids=str
+    "accounts",
+    [[], [observed(1, suspended=True)], [observed(1), observed(1, id="id-twin")]],
+    ids=["none", "suspended", "two"],
 )
 def test_whoever_has_no_single_live_account_joins_later(accounts: list[dict[str, object]]):
     """No account yet, a suspended one, or two: counted, no step."""
@@ -445,6 +447,31 @@ def planned(*parts: MemberChanges, **more: object) -> Plan:
         for part in parts
     ]
     return build_plan(whole, context(**more), {})
+
+
+@pytest.mark.parametrize("cuts", [4, 128])
+def test_the_cut_does_not_change_a_plan(cuts: int):
+    """Additions and removals of 200 people in two groups, cut into parts and shuffled: one digest."""
+    groups = known(seen_group(SCHOOL), seen_group(OTHER_SCHOOL))
+
+    def made(numbers: list[int]) -> MemberChanges:
+        belongs = [
+            {"account_key": key(n), "tenant": "sd", "kind": EDUCATORS, "code": code}
+            for n in numbers
+            if n % 2
+            for code in (OTHER_SCHOOL, SCHOOL)
+        ]
+        return changes([], [member(n) for n in numbers if n % 3 == 0], groups, belongs=belongs, **everybody(numbers))
+
+    whole = planned(made(list(range(200))))
+    assert set(whole.steps["action"]) == {"add-member", "remove-member"}
+    shuffled = random.Random(cuts).sample(range(200), 200)  # noqa: S311 - test data
+    assert planned(*(made(shuffled[cut::cuts]) for cut in range(cuts))).digest == whole.digest
+
+
+def everybody(numbers: list[int]) -> dict[str, list[dict[str, object]]]:
+    """Active educators, each with an account."""
+    return {"desired": [desired(n, role="guru") for n in numbers], "accounts": [observed(n) for n in numbers]}
 
 
 def test_a_group_is_made_once_and_before_its_members():

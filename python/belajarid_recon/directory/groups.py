@@ -88,12 +88,15 @@ def spooled_members(spool: Path) -> pl.DataFrame:
 
 
 def with_account_keys(members: pl.DataFrame, accounts: pl.DataFrame) -> pl.DataFrame:
-    """The members that are accounts of `accounts` (schemas.OBSERVED), with their keys, in order of key and group."""
+    """The members that are accounts of `accounts` (tenant, id, account_key), with their keys, in order of key and group.
+
+    Other columns of `members` than those of schemas.OBSERVED_MEMBER come after them.
+    """
     keys = accounts.select("tenant", "account_key", member_id="id")
     return (
         members.drop("account_key")
         .join(keys, on=["tenant", "member_id"], how="inner")
-        .select(OBSERVED_MEMBER.names())
+        .select(*OBSERVED_MEMBER, pl.exclude(*OBSERVED_MEMBER))
         .sort("account_key", "tenant", "group_id", "member_id")
     )
 

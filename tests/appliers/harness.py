@@ -59,6 +59,7 @@ _ON_THE_WAY_OUT = (
     KillPoint.READ_BACK_COMMITTED,
     KillPoint.ALL_SETTLED,
     KillPoint.LIFECYCLE_RECORDED,
+    KillPoint.HANDOFFS_RECORDED,
 )
 
 

@@ -28,6 +28,7 @@ COMMANDS = (
     ["apply"],
     ["verify"],
     ["abandon"],
+    ["handoff"],
     ["emulator"],
     ["diff"],
     ["bench"],

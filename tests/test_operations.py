@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 
-from appliers.desk import Desk, numbers
-from appliers.plans import account_key, account_step, marker, update
+from appliers.desk import CLOCK, Desk, numbers, target_of
+from appliers.plans import account_key, account_step, marker, settings_of, update
 from belajarid_recon.apply.operations import OPERATIONS
+from belajarid_recon.components import SystemRandomness
+from belajarid_recon.directory.connect import connect
+from belajarid_recon.errors import DirectoryError
 from belajarid_recon.schemas import Action, Jenjang
 from belajarid_recon.state.lifecycle import deleted_by_us, suspended_by_us
+from emulator_kit import official
 
 GROUP_MARKER = "recon:" + "5a" * 16
 
@@ -174,3 +178,24 @@ def test_lost_and_lying_answers_to_every_kind_of_write(desk: Desk, kind: str):
     assert desk.account(add)["aliases"] == [new]
     assert "aliases" not in desk.account(remove)
     assert marker("sd", gone) not in desk.accounts()
+
+
+def test_a_group_that_holds_a_role_gets_no_member(desk: Desk):
+    """Whoever joins it would be an administrator: the apply stops, and the group stays as it is."""
+    (number,) = numbers(1)
+    member = desk.plant(number)
+    steps = group_steps(number, member)
+    assert desk.apply(desk.plan(steps[0])).done == 1
+    client = official(desk.emulator, Jenjang.SD)
+    customer = desk.customer_ids["sd"]
+    roles = client.roles().list(customer=customer).execute()["items"]
+    group = client.groups().get(groupKey=steps[0]["address"]).execute()
+    assignment = {"roleId": roles[0]["roleId"], "assignedTo": group["id"], "scopeType": "CUSTOMER"}
+    client.roleAssignments().insert(customer=customer, body=assignment).execute()
+    fresh = connect(settings_of(target_of(desk.emulator, desk.state)), CLOCK, SystemRandomness())
+    desk.directories = fresh
+    with pytest.raises(DirectoryError, match="a member of a group that holds a role"):
+        desk.apply(desk.plan(steps[1]))
+    assert members_of(desk, steps[0]["address"]) == set()
+    for directory in fresh.values():
+        directory.close()

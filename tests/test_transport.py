@@ -27,7 +27,14 @@ from hypothesis import strategies as st
 
 import belajarid_recon
 from belajarid_recon.directory.connections import Answer, Lost, NoAnswerError, Request, WireLimits, verified_pool
-from belajarid_recon.directory.transport import Transport, Wire, World, refuse_denied, refuse_other_world
+from belajarid_recon.directory.transport import (
+    Transport,
+    Wire,
+    World,
+    refuse_denied,
+    refuse_member_of,
+    refuse_other_world,
+)
 from belajarid_recon.errors import DirectoryError
 from belajarid_recon.settings import EndpointClass
 from directory_server import (
@@ -243,11 +250,23 @@ def test_ordinary_requests_are_not_refused(method: str, key: str) -> None:
 MAY_LEAVE = {
     "customers.get",
     "domains.list",
+    "groups.get",
+    "groups.insert",
+    "groups.list",
+    "members.delete",
+    "members.get",
+    "members.insert",
+    "members.list",
     "orgunits.insert",
     "orgunits.list",
+    "roleAssignments.list",
+    "users.aliases.delete",
+    "users.aliases.insert",
+    "users.delete",
     "users.get",
     "users.insert",
     "users.list",
+    "users.undelete",
     "users.update",
 }
 
@@ -269,6 +288,7 @@ def test_exactly_the_listed_methods_leave() -> None:
     """Every method of the discovery document is tried, plainly, under a batch's path and in other spellings; a server says what came."""
     with scripted([reply(200, {})]) as server:
         transport = transport_to(server.url)
+        transport.groups_with_a_role = frozenset()
         expected = []
         for name, verb, path in every_request():
             for target in (path, f"/batch{path}", f"/batch/{name}", path.replace("admin", "ADMIN", 1), f"{path}/"):
@@ -278,7 +298,21 @@ def test_exactly_the_listed_methods_leave() -> None:
                 expected.append((verb, path))
         assert [(received.method, received.target) for received in server.received] == expected
         assert len(expected) == len(MAY_LEAVE)
-    assert not any(re.match(r"role|groups|members|users\.makeAdmin", name) for name in MAY_LEAVE)
+    assert not any(re.match(r"roles|roleAssignments\.(?!list)|users\.makeAdmin", name) for name in MAY_LEAVE)
+
+
+@pytest.mark.parametrize("key", ["admins%40sd.belajar.id", "Admins@SD.belajar.id", "03x"])
+def test_no_member_joins_a_group_that_holds_a_role(key: str) -> None:
+    """Under any of its names; and while nobody has read which groups do, none joins any group. Reading and removing may go on."""
+    path = f"/admin/directory/v1/groups/{key}/members"
+    with pytest.raises(DirectoryError, match="before it is known"):
+        refuse_member_of(None, "POST", f"{path}?alt=json")
+    known = frozenset({"admins@sd.belajar.id", "03x"})
+    with pytest.raises(DirectoryError, match="that holds a role"):
+        refuse_member_of(known, "POST", f"{path}?alt=json")
+    refuse_member_of(known, "GET", path)
+    refuse_member_of(known, "DELETE", f"{path}/1")
+    refuse_member_of(known, "POST", "/admin/directory/v1/groups/guru%40sd.belajar.id/members?alt=json")
 
 
 def test_every_parameter_but_one_of_a_listed_method_leaves() -> None:

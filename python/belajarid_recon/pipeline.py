@@ -34,6 +34,7 @@ from belajarid_recon.directory.snapshot import (
     read_facts,
     read_groups_of,
     read_strangers,
+    seen_in_snapshot,
     take_snapshots,
 )
 from belajarid_recon.engines import open_engine
@@ -64,6 +65,7 @@ from belajarid_recon.settings import EndpointClass, Settings
 from belajarid_recon.sources.extract import open_extract
 from belajarid_recon.state.atomic import write_atomically
 from belajarid_recon.state.folders import RunFolder, RunStatus, latest_run, list_runs, new_run, open_run, unfinished_run
+from belajarid_recon.state.handoffs import closed_by, open_handoffs
 from belajarid_recon.state.keyprints import check_keys
 from belajarid_recon.state.ledger import ledger_digest, ledger_files
 from belajarid_recon.state.lock import StateLock
@@ -81,6 +83,7 @@ __all__ = [
     "read_plan",
     "rebuild_run",
     "verify_run",
+    "waiting_for_console",
 ]
 
 
@@ -374,6 +377,19 @@ def abandon_run(settings: Settings, run_id: str | None = None) -> RunFolder:
             return run
         give_up(lock, run, plan, components.clock)
         return run
+
+
+def waiting_for_console(settings: Settings) -> pl.DataFrame:
+    """Hand-offs (handoffs.OPEN_HANDOFF) whose role nobody has seen yet, in the newest readable snapshot either. Reads no directory."""
+    waiting = open_handoffs(settings.state)
+    for run in reversed(list_runs(settings.state)):
+        # A snapshot is older than what its own run did.
+        earlier = waiting.filter(pl.col("run") < run.run_id)
+        seen = seen_in_snapshot(run.snapshot, earlier["account_key"])
+        if seen is not None:
+            closed = closed_by(earlier, seen, ScaledClock().now())
+            return waiting.join(closed, on="account_key", how="anti", maintain_order="left")
+    return waiting
 
 
 def latest(settings: Settings) -> RunFolder:

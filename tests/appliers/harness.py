@@ -61,6 +61,7 @@ _ON_THE_WAY_OUT = (
     KillPoint.READ_BACK_COMMITTED,
     KillPoint.ALL_SETTLED,
     KillPoint.LIFECYCLE_RECORDED,
+    KillPoint.HANDOFFS_RECORDED,
 )
 _ON_THE_WAY = [point for point in KillPoint if point not in _ON_THE_WAY_OUT]
 

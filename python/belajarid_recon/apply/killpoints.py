@@ -33,6 +33,7 @@ class KillPoint(StrEnum):
     READ_BACK_COMMITTED = "read-back-committed"
     ALL_SETTLED = "all-settled"
     LIFECYCLE_RECORDED = "lifecycle-recorded"
+    HANDOFFS_RECORDED = "handoffs-recorded"
 
 
 def _armed() -> tuple[str, int]:

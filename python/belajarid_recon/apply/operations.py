@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from belajarid_recon.apply import settle
 from belajarid_recon.apply.body import Step, completed, group_body, insert_body, orgunit_body, update_body
 from belajarid_recon.apply.settle import ABSENT, ApplyReason, Judgement, Outcome
-from belajarid_recon.directory.interface import Directory, Reply
+from belajarid_recon.directory.interface import Directory, Readable, Reply
 from belajarid_recon.schemas import Action
 from belajarid_recon.state.journal import EventState
 
@@ -44,7 +44,7 @@ class Operation(ABC):
         """Send it once."""
 
     @abstractmethod
-    def read(self, directory: Directory, step: Step) -> Judgement:
+    def read(self, directory: Readable, step: Step) -> Judgement:
         """Judge by reading what a sending did."""
 
     def look(self, directory: Directory, step: Step, body: dict[str, Any]) -> Look:
@@ -76,7 +76,7 @@ class CreateOrgunit(Operation):
         del step
         return directory.insert_orgunit(body["parentOrgUnitPath"], body["name"])
 
-    def read(self, directory: Directory, step: Step) -> Judgement:
+    def read(self, directory: Readable, step: Step) -> Judgement:
         """Judge by all paths."""
         return settle.judge_orgunit(step, directory.orgunit_paths())
 
@@ -100,7 +100,7 @@ class CreateAccount(Operation):
         del step
         return directory.insert_account(body)
 
-    def read(self, directory: Directory, step: Step) -> Judgement:
+    def read(self, directory: Readable, step: Step) -> Judgement:
         """Judge by the account at the address; where it is not plainly ours, ours may stand under another address."""
         at_address = directory.get_account(_required(step.address))
         judgement = settle.judge_creation(step, at_address, ())
@@ -133,7 +133,7 @@ class ChangeAccount(Operation):
         """Send it once."""
         return directory.update_account(_required(step.target_id), body)
 
-    def read(self, directory: Directory, step: Step) -> Judgement:
+    def read(self, directory: Readable, step: Step) -> Judgement:
         """Judge by the account with the immutable id."""
         return settle.judge_update(step, directory.get_account(_required(step.target_id)))
 
@@ -164,7 +164,7 @@ class UndeleteAccount(Operation):
         """Send it once."""
         return directory.undelete_account(_required(step.target_id), body["orgUnitPath"])
 
-    def read(self, directory: Directory, step: Step) -> Judgement:
+    def read(self, directory: Readable, step: Step) -> Judgement:
         """Judge by the account with the immutable id."""
         return settle.judge_undelete(step, directory.get_account(_required(step.target_id)))
 
@@ -179,7 +179,7 @@ class DeleteAccount(Operation):
         del body
         return directory.delete_account(_required(step.target_id))
 
-    def read(self, directory: Directory, step: Step) -> Judgement:
+    def read(self, directory: Readable, step: Step) -> Judgement:
         """Judge by the account with the immutable id."""
         return settle.judge_delete(step, directory.get_account(_required(step.target_id)))
 
@@ -195,7 +195,7 @@ class AddAlias(Operation):
         """Send it once."""
         return directory.insert_alias(_required(step.target_id), body["alias"])
 
-    def read(self, directory: Directory, step: Step) -> Judgement:
+    def read(self, directory: Readable, step: Step) -> Judgement:
         """Judge by the account, and by who holds the address where the account does not."""
         account = directory.get_account(_required(step.target_id))
         judgement = settle.judge_alias(step, account, wanted=True)
@@ -218,7 +218,7 @@ class RemoveAlias(Operation):
         """Send it once."""
         return directory.delete_alias(_required(step.target_id), body["alias"])
 
-    def read(self, directory: Directory, step: Step) -> Judgement:
+    def read(self, directory: Readable, step: Step) -> Judgement:
         """Judge by the account with the immutable id."""
         return settle.judge_alias(step, directory.get_account(_required(step.target_id)), wanted=False)
 
@@ -238,7 +238,7 @@ class CreateGroup(Operation):
         del step
         return directory.insert_group(body)
 
-    def read(self, directory: Directory, step: Step) -> Judgement:
+    def read(self, directory: Readable, step: Step) -> Judgement:
         """Judge by the group at the address."""
         return settle.judge_group(step, directory.get_group(_required(step.address)))
 
@@ -253,7 +253,7 @@ class _Membership(Operation):
         """The member by immutable id, as nothing but a member."""
         return {"id": step.member_id, "role": "MEMBER"}
 
-    def read(self, directory: Directory, step: Step) -> Judgement:
+    def read(self, directory: Readable, step: Step) -> Judgement:
         """Judge by the group's marker and by whether the account is in it."""
         address = _required(step.address)
         refusal = settle.refuse_group(step, directory.get_group(address))

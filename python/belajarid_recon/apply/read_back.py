@@ -21,7 +21,7 @@ from typing import Any
 
 import polars as pl
 
-from belajarid_recon.apply.body import Step, differing, read_steps
+from belajarid_recon.apply.body import STEPS_PER_READ, Step, differing, read_steps
 from belajarid_recon.apply.killpoints import KillPoint, reached
 from belajarid_recon.apply.operations import TOLD_BY_ACCOUNT, operation_of
 from belajarid_recon.apply.result import contradiction
@@ -33,7 +33,7 @@ from belajarid_recon.directory.interface import Account, Directory, MemberPage, 
 from belajarid_recon.directory.observed import account_key_of, carries_marker
 from belajarid_recon.directory.snapshot import SnapshotFacts, read_facts, read_part
 from belajarid_recon.errors import DirectoryError, InputError
-from belajarid_recon.schemas import STEP, Action, Jenjang
+from belajarid_recon.schemas import Action, Jenjang
 from belajarid_recon.state.journal import Event, EventState
 
 ACCOUNTS_AT_ONCE = 10_000
@@ -46,6 +46,7 @@ _OF_ACCOUNT = pl.col("action").is_in(TOLD_BY_ACCOUNT)
 MEMBERS_LISTED_MIN = 3
 """Changes of one group from which its list is read: it takes a call or two, and each change alone takes two."""
 _EVERY = pl.lit(value=True)
+_FINDING = ("step", "account_key", "target_id", "address")
 _PLACED = pl.Schema({"target_id": pl.String, "domain": pl.String})
 
 
@@ -72,7 +73,7 @@ class Places:
         self._known: tuple[SnapshotFacts | None, pl.DataFrame] | None = None
 
     def with_domains(self, steps: pl.DataFrame) -> pl.DataFrame:
-        """Rows of schemas.STEP with a column `domain`: where the account is after the step; null where nobody knows."""
+        """Steps (`target_id`, `address`) with a column `domain`: where the account is after the step; null where nobody knows."""
         _, placed = self._read()
         written = pl.col("address").str.to_lowercase().str.split("@").list.last()
         there = steps.join(placed, on="target_id", how="left", maintain_order="left")
@@ -145,10 +146,18 @@ class ReadBack:
         return self._scope.stop.is_set()
 
     def _unread(self, condition: pl.Expr) -> pl.DataFrame:
-        """Steps (schemas.STEP) of the tenant that are to be read back."""
-        steps = self._scope.steps.filter((pl.col("tenant") == self._tenant) & condition)
+        """Steps of the tenant that are to be read back: what finds their accounts (_FINDING), not what was written."""
+        of_tenant = (pl.col("tenant") == self._tenant) & condition
+        return self._still_unread(self._scope.steps.lazy().filter(of_tenant).select(_FINDING).collect())
+
+    def _still_unread(self, steps: pl.DataFrame) -> pl.DataFrame:
         awaits = map(self._scope.journal.awaits_reading, steps["step"])
         return steps.filter(pl.Series(awaits, dtype=pl.Boolean))
+
+    def _whole(self, steps: pl.DataFrame) -> Iterator[Step]:
+        """The same steps with everything they wrote, a slice in memory at a time. A plan's step is the number of its row."""
+        for start in range(0, steps.height, STEPS_PER_READ):
+            yield from read_steps(self._scope.steps[steps["step"].slice(start, STEPS_PER_READ)], _EVERY)
 
     def _read(self, *, last: bool) -> None:
         """Read everything that is unread, each domain by whatever takes fewer calls; the last time contradict what does not agree."""
@@ -163,12 +172,11 @@ class ReadBack:
                 continue
             self._read_pages(str(domain), steps)
             if last:
-                unread = map(self._scope.journal.awaits_reading, steps["step"])
-                self._read_each(steps.filter(pl.Series(unread, dtype=pl.Boolean)), last=True)
+                self._read_each(self._still_unread(steps), last=True)
 
     def _read_units(self, *, last: bool) -> None:
         """One call tells of all units."""
-        units = list(read_steps(self._unread(_UNIT), _EVERY))
+        units = list(self._whole(self._unread(_UNIT)))
         if not units or self._stopped:
             return
         paths = self._directory.orgunit_paths()
@@ -186,7 +194,7 @@ class ReadBack:
                 there = self._members(str(group))
                 agree = [
                     (step, "")
-                    for step in read_steps(steps, _EVERY)
+                    for step in self._whole(steps)
                     if (step.member_id in there) is (step.action == Action.ADD_MEMBER)
                 ]
                 self._commit(agree, last=False)
@@ -218,7 +226,7 @@ class ReadBack:
         def told(step: Step) -> tuple[Step, str] | None:
             return None if self._stopped else (step, read(step))
 
-        left = read_steps(steps, _EVERY)
+        left = self._whole(steps)
         with ThreadPoolExecutor(self._scope.settings.apply.in_flight, f"read-back-{self._tenant}") as pool:
             while group := list(islice(left, ACCOUNTS_PER_COMMIT)):
                 self._commit([found for found in pool.map(told, group) if found is not None], last=last)
@@ -261,10 +269,10 @@ class ReadBack:
         jenjang = Jenjang(self._tenant)
         keys = [account_key_of(account.get("externalIds"), jenjang)[0] for account in accounts]
         listed = pl.DataFrame({"account_key": keys}, schema={"account_key": pl.Binary}).with_row_index("place")
-        pairs = steps.join(listed, on="account_key", how="inner").select(*STEP.names(), "place")
+        pairs = steps.join(listed, on="account_key", how="inner").select("step", "place")
         found = {}
-        for *row, place in pairs.iter_rows():
-            step, account = Step._make(row), accounts[place]
+        for step, place in zip(self._whole(pairs), pairs["place"], strict=True):
+            account = accounts[place]
             if step.target_id in {None, account.get("id")} and not read_back(step, account):
                 found[step.step] = step
         return found

@@ -8,19 +8,22 @@ never sent, or as open where an undamaged row says that they were; `apply` goes 
 from __future__ import annotations
 
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import polars as pl
 
-from belajarid_recon.apply.body import Step, body_of, fingerprint, read_steps
+from belajarid_recon.apply.body import fingerprint, read_steps
+from belajarid_recon.apply.operations import body_of, operation_of
 from belajarid_recon.apply.run import ApplyComponents, check_turn, check_world, journal_facts, tenants_of
-from belajarid_recon.apply.settle import Judgement, judge_creation, judge_orgunit, judge_update
-from belajarid_recon.directory.interface import Account, Directory
-from belajarid_recon.errors import DirectoryError, PlanError
+from belajarid_recon.directory.chains import pages
+from belajarid_recon.directory.interface import Account, Directory, Group
+from belajarid_recon.errors import PlanError
 from belajarid_recon.plan.definition import Plan
 from belajarid_recon.settings import Settings
 from belajarid_recon.state.folders import RunFolder, RunStatus
@@ -29,18 +32,40 @@ from belajarid_recon.state.ledger import reserve_addresses
 from belajarid_recon.state.lock import StateLock
 
 STEPS_PER_COMMIT = 1_000
-PAGES_MAX = 200_000
-"""Of one domain: a hundred million accounts."""
 
 
 @dataclass
 class _Seen:
-    """What one tenant holds of the accounts a plan speaks of; others are not kept."""
+    """What one tenant holds of the accounts a plan speaks of, read once, for operations to judge by; groups are asked for.
 
+    It has of a directory what operations read, and nothing that writes.
+    """
+
+    directory: Directory
     paths: set[str]
     by_marker: dict[str, list[Account]] = field(default_factory=dict)
     by_address: dict[str, Account] = field(default_factory=dict)
     by_id: dict[str, Account] = field(default_factory=dict)
+
+    def orgunit_paths(self) -> set[str]:
+        """As Directory."""
+        return self.paths
+
+    def get_account(self, key: str) -> Account | None:
+        """As Directory, of accounts the plan speaks of."""
+        return self.by_address.get(key.lower()) if "@" in key else self.by_id.get(key)
+
+    def find_by_marker(self, marker: str) -> list[Account]:
+        """As Directory, without its lag."""
+        return self.by_marker.get(marker, [])
+
+    def get_group(self, address: str) -> Group | None:
+        """As Directory."""
+        return self.directory.get_group(address)
+
+    def has_member(self, group: str, account_id: str) -> bool:
+        """As Directory."""
+        return self.directory.has_member(group, account_id)
 
 
 def rebuild_journal(
@@ -88,7 +113,7 @@ def _rebuild_tenant(journal: Journal, plan: Plan, directory: Directory, sent: se
     counts: Counter[str] = Counter()
     events: list[Event] = []
     for step in read_steps(plan.steps, ours):
-        outcome = _judge(step, seen).outcome
+        outcome = operation_of(step).read(seen, step).outcome
         if step.step in sent:
             events.append(Event(step.step, 1, EventState.INTENT, fingerprint=fingerprint(step, body_of(step))))
         if outcome.state is EventState.ABSENT:
@@ -105,9 +130,11 @@ def _rebuild_tenant(journal: Journal, plan: Plan, directory: Directory, sent: se
 
 def _look(directory: Directory, steps: pl.DataFrame) -> _Seen:
     """Read every account of the tenant, and keep those that the steps (schemas.STEP) name by marker, address or id."""
-    markers, addresses, ids = (set(steps[name].drop_nulls()) for name in ("marker", "address", "target_id"))
-    addresses = {address.lower() for address in addresses}
-    seen = _Seen(directory.orgunit_paths())
+    markers, addresses, aliases, ids = (
+        set(steps[name].drop_nulls()) for name in ("marker", "address", "alias", "target_id")
+    )
+    addresses = {address.lower() for address in addresses | aliases}
+    seen = _Seen(directory, directory.orgunit_paths())
     for account in _accounts(directory):
         values = {entry.get("value") for entry in account.get("externalIds") or ()}
         for marker in markers.intersection(values):
@@ -122,21 +149,5 @@ def _look(directory: Directory, steps: pl.DataFrame) -> _Seen:
 
 def _accounts(directory: Directory) -> Iterator[Account]:
     for domain in directory.domains():
-        page = directory.list_accounts(domain, None)
-        yield from page.accounts
-        for _ in range(PAGES_MAX):
-            if page.next_token is None:
-                break
-            page = directory.list_accounts(domain, page.next_token)
+        for page in pages(partial(directory.list_accounts, domain), f"accounts: {domain}", threading.Event()):
             yield from page.accounts
-        else:
-            raise DirectoryError(f"a list of accounts does not end: {directory.tenant}", hint="try again later")
-
-
-def _judge(step: Step, seen: _Seen) -> Judgement:
-    if step.is_orgunit:
-        return judge_orgunit(step, seen.paths)
-    if step.is_creation:
-        at_address = seen.by_address.get((step.address or "").lower())
-        return judge_creation(step, at_address, seen.by_marker.get(step.marker or "", ()))
-    return judge_update(step, seen.by_id.get(step.target_id or ""))

@@ -18,12 +18,14 @@ from belajarid_recon.apply.settle import ApplyReason
 from belajarid_recon.apply.tenant import ApplyScope, TenantApply
 from belajarid_recon.components import Clock, Randomness
 from belajarid_recon.directory.interface import Directory
-from belajarid_recon.directory.snapshot import read_facts, read_part
-from belajarid_recon.errors import BusyError, InputError, PlanError
+from belajarid_recon.directory.snapshot import seen_in_snapshot
+from belajarid_recon.errors import BusyError, PlanError
 from belajarid_recon.plan.contacts import ContactBook
 from belajarid_recon.plan.definition import Plan
+from belajarid_recon.schemas import OBSERVED
 from belajarid_recon.settings import Settings
 from belajarid_recon.state.folders import RunFolder, RunStatus, list_runs
+from belajarid_recon.state.handoffs import RECORDED, handoff_keys, record_handoffs
 from belajarid_recon.state.journal import ALONE_REASON, Event, EventState, Journal, missing_journal
 from belajarid_recon.state.ledger import reserve_addresses
 from belajarid_recon.state.lifecycle import record_lifecycle, suspended_by_us
@@ -81,7 +83,9 @@ def apply_plan(
         reached(KillPoint.ALL_SETTLED)
         record_lifecycle(run, plan.steps, journal, on=plan.day, live=_ours_that_were_live(run))
         reached(KillPoint.LIFECYCLE_RECORDED)
-        run.mark(RunStatus.CLOSED, components.clock)
+        waiting = _record_handoffs(run, plan, journal, components.clock)
+        reached(KillPoint.HANDOFFS_RECORDED)
+        run.mark(RunStatus.CLOSED, components.clock, **{RECORDED: str(waiting)})
         return count_result(plan.steps, journal)
 
 
@@ -119,6 +123,7 @@ def abandon_run(lock: StateLock, run: RunFolder, plan: Plan, clock: Clock) -> No
         try:
             with Journal.open(run.journal, clock=clock) as journal:
                 record_lifecycle(run, plan.steps, journal, on=plan.day)
+                _record_handoffs(run, plan, journal, clock)
         except PlanError as error:
             run.mark(RunStatus.ABANDONED, clock, journal=error.message)
             return
@@ -228,14 +233,15 @@ def _ours_that_were_live(run: RunFolder) -> pl.Series:
 
     Without a readable snapshot nobody: the next run's says the same of those that are still live.
     """
-    ours = suspended_by_us(run.state, before=run).select("account_key")
-    live = [ours.clear()]
-    with suppress(InputError):
-        for part in range(read_facts(run.snapshot).parts if ours.height else 0):
-            seen = read_part(run.snapshot, part).join(ours, on="account_key", how="semi")
-            accounts = seen.group_by("account_key").agg(pl.col("suspended").any())
-            live.append(accounts.filter(~pl.col("suspended")).select("account_key"))
-    return pl.concat(live)["account_key"]
+    seen = seen_in_snapshot(run.snapshot, suspended_by_us(run.state, before=run)["account_key"])
+    accounts = (OBSERVED.to_frame() if seen is None else seen).group_by("account_key").agg(pl.col("suspended").any())
+    return accounts.filter(~pl.col("suspended"))["account_key"]
+
+
+def _record_handoffs(run: RunFolder, plan: Plan, journal: Journal, clock: Clock) -> int:
+    """Open and close hand-offs to the console; returns how many are open."""
+    seen = seen_in_snapshot(run.snapshot, handoff_keys(run, plan.steps))
+    return record_handoffs(run, plan.steps, journal, seen, clock.now())
 
 
 def _apply_tenants(tenants: list[_Carried], stop: threading.Event) -> None:

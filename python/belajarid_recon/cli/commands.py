@@ -386,6 +386,8 @@ def _apply(printer: Printer, settings: Settings, run_id: str | None, files: Prog
         result = follower.result = pipeline.apply_run(settings, run_id, follower=follower)
     printer.line(f"applied: {result.done:,} done, {result.parked:,} parked, {result.held:,} held")
     printer.line(f"read back: {result.confirmed:,} confirmed, {result.contradicted:,} contradicted")
+    if waiting := pipeline.waiting_for_console(settings).height:
+        printer.line(f"waiting for the console: {waiting:,} administrators' accounts; see belajarid-recon handoff")
     for reason, count in sorted(result.parked_reasons.items()):
         printer.line(f"  parked: {count:,} {reason}")
     for reason, count in sorted(result.findings.items()):

@@ -10,6 +10,7 @@ import typer
 from belajarid_recon import __version__
 from belajarid_recon.cli import bench, commands, demo
 from belajarid_recon.cli.diff import diff
+from belajarid_recon.cli.handoff import handoff
 from belajarid_recon.errors import ExitStatus
 
 EXIT_STATUSES = """
@@ -57,6 +58,7 @@ app.command("apply", epilog=EXIT_STATUSES)(commands.apply)
 app.command("verify", epilog=EXIT_STATUSES)(commands.verify)
 app.command("abandon", epilog=EXIT_STATUSES)(commands.abandon)
 app.command("rebuild", epilog=EXIT_STATUSES)(commands.rebuild)
+app.command("handoff", epilog=EXIT_STATUSES)(handoff)
 app.command("diff", epilog=EXIT_STATUSES)(diff)
 app.command("emulator", epilog=EXIT_STATUSES)(commands.emulator)
 app.command("bench", epilog=EXIT_STATUSES)(bench.bench)

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from googleapiclient.discovery import build
 from googleapiclient.model import JsonModel
 
 from belajarid_recon.components import Clock, Randomness
-from belajarid_recon.directory.chains import PAGE_ACCOUNTS
+from belajarid_recon.directory.chains import PAGE_ACCOUNTS, pages
 from belajarid_recon.directory.connections import Answer, NoAnswerError, Request
 from belajarid_recon.directory.governor import RETRY_AFTER_SECONDS_MAX, Governor, Kind, Pace
 from belajarid_recon.directory.interface import (
@@ -95,6 +96,13 @@ class TenantFacts:
     randomness: Randomness
 
 
+class _Assignments(NamedTuple):
+    """One page of role assignments to groups."""
+
+    groups: list[str]
+    next_token: str | None
+
+
 class GoogleDirectory:
     """One tenant. Shared by threads: requests are built from an immutable document, and the transport locks for itself."""
 
@@ -117,6 +125,8 @@ class GoogleDirectory:
         self._aliases = self._users.aliases()
         self._groups = service.groups()
         self._members = service.members()
+        self._role_assignments = service.roleAssignments()
+        self._reading_roles = threading.Lock()
         self._domains = service.domains()
         self._customers = service.customers()
 
@@ -259,8 +269,12 @@ class GoogleDirectory:
         return self._change(self._groups.insert(body=body), lambda group: _is_at(group, address))
 
     def insert_member(self, group: str, account_id: str) -> Reply:
-        """members.insert with role MEMBER, sent once: nobody gets a group to manage."""
+        """members.insert with role MEMBER, sent once: nobody gets a group to manage, and none of a group that holds a role.
+
+        Which groups do is read once, before the first. Raises DirectoryError for such a group.
+        """
         _refuse_address(account_id)
+        self._know_groups_with_a_role()
         request = self._members.insert(groupKey=group, body={"id": account_id, "role": "MEMBER"})
         return self._change(request, lambda member: member.get("id") == account_id, gone=Verdict.NOT_READY)
 
@@ -268,6 +282,32 @@ class GoogleDirectory:
         """members.delete, sent once. A 404 is ambiguous: group and member are told apart by reading."""
         _refuse_address(account_id)
         return self._change(self._members.delete(groupKey=group, memberKey=account_id), gone=Verdict.AMBIGUOUS)
+
+    def groups_with_a_role(self) -> frozenset[str]:
+        """Ids and addresses, lower case, of the groups that hold an administrator's role."""
+        ids: set[str] = set()
+        for page in pages(self._assignments, f"role assignments: tenant {self.tenant}", threading.Event()):
+            ids.update(page.groups)
+        names = set(ids)
+        for group_id in ids:
+            group = self.get_group(group_id) or {}
+            names.update(map(str, (group.get("email", group_id), *group.get("aliases", ()))))
+            names.update(map(str, group.get("nonEditableAliases", ())))
+        return frozenset(name.lower() for name in names)
+
+    def _assignments(self, token: str | None) -> _Assignments:
+        page = self._read(
+            self._role_assignments.list(customer=self._facts.customer, maxResults=PAGE_GROUPS, pageToken=token)
+        )
+        held = [str(one["assignedTo"]) for one in page.get("items", ()) if one.get("assigneeType") != "user"]
+        return _Assignments(held, page.get("nextPageToken"))
+
+    def _know_groups_with_a_role(self) -> None:
+        with self._reading_roles:
+            if self._transports[0].groups_with_a_role is None:
+                found = self.groups_with_a_role()
+                for transport in self._transports:
+                    transport.groups_with_a_role = found
 
     def _change(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -76,7 +76,31 @@ class StaleTokenError(DirectoryError):
     """A list's page token is no longer taken: the list must start again."""
 
 
-class Directory(Protocol):
+class Readable(Protocol):
+    """What judging a step reads."""
+
+    def orgunit_paths(self) -> set[str]:
+        """Paths of every organisational unit below the root."""
+        ...
+
+    def get_account(self, key: str) -> Account | None:
+        """The account with this immutable id, address or alias; None where the server answers 404."""
+        ...
+
+    def find_by_marker(self, marker: str) -> Sequence[Account]:
+        """Accounts whose externalIds carry `marker`, by the directory's search, which lags."""
+        ...
+
+    def get_group(self, address: str) -> Group | None:
+        """The group with this address; None where the server answers 404."""
+        ...
+
+    def has_member(self, group: str, account_id: str) -> bool:
+        """Whether the account is a direct member of the group with this address."""
+        ...
+
+
+class Directory(Readable, Protocol):
     """One tenant of the directory. Reads retry by themselves within their limits and raise DirectoryError; writes are sent once.
 
     Every call waits for its place in the tenant's quotas by itself, and slows down by itself when the server asks for it: the caller
@@ -104,18 +128,6 @@ class Directory(Protocol):
 
     def list_accounts(self, domain: str, token: str | None, *, deleted: bool = False) -> Page:
         """One page (500) of the accounts whose primary address is in `domain`, unfiltered. Raises StaleTokenError."""
-        ...
-
-    def get_account(self, key: str) -> Account | None:
-        """The account with this immutable id, address or alias; None where the server answers 404."""
-        ...
-
-    def find_by_marker(self, marker: str) -> list[dict[str, Any]]:
-        """Accounts whose externalIds carry `marker`, by the directory's search, which lags."""
-        ...
-
-    def orgunit_paths(self) -> set[str]:
-        """Paths of every organisational unit below the root."""
         ...
 
     def insert_account(self, body: Mapping[str, Any]) -> Reply:
@@ -152,14 +164,6 @@ class Directory(Protocol):
 
     def list_members(self, group: str, token: str | None) -> MemberPage | None:
         """One page (200) of a group's direct members; None where the server answers 404. Raises StaleTokenError."""
-        ...
-
-    def get_group(self, address: str) -> Group | None:
-        """The group with this address; None where the server answers 404."""
-        ...
-
-    def has_member(self, group: str, account_id: str) -> bool:
-        """Whether the account is a direct member of the group with this address."""
         ...
 
     def insert_group(self, body: Mapping[str, Any]) -> Reply:

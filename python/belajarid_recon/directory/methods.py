@@ -1,8 +1,8 @@
 """Which methods of the Directory API may leave this program: a list of those that may, by their names in the discovery document.
 
-What is not on the list has no way out, whoever built the request: `makeAdmin`, role assignments and writes to roles above all, and
-members of groups too, because a group can hold a role. Paths and parameters are read from the document that
-google-api-python-client ships, so a name on the list is all there is to write.
+What is not on the list has no way out, whoever built the request: `makeAdmin`, and writes to roles and their assignments above all. A
+group can hold a role, so members are added only where the transport has been told which groups do. Paths and parameters are read from
+the document that google-api-python-client ships, so a name on the list is all there is to write.
 """
 
 from __future__ import annotations
@@ -20,11 +20,23 @@ ALLOWED = frozenset(
     {
         "customers.get",
         "domains.list",
+        "groups.get",
+        "groups.insert",
+        "groups.list",
+        "members.delete",
+        "members.get",
+        "members.insert",
+        "members.list",
         "orgunits.insert",
         "orgunits.list",
+        "roleAssignments.list",
+        "users.aliases.delete",
+        "users.aliases.insert",
+        "users.delete",
         "users.get",
         "users.insert",
         "users.list",
+        "users.undelete",
         "users.update",
     }
 )

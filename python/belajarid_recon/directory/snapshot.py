@@ -588,6 +588,17 @@ def read_part(folder: Path, part: int) -> pl.DataFrame:
     return _read_sealed(folder, _part_name(part), OBSERVED)
 
 
+def seen_in_snapshot(folder: Path, keys: pl.Series) -> pl.DataFrame | None:
+    """Accounts (schemas.OBSERVED) with these account keys, one part in memory at a time; None when there is no readable snapshot."""
+    wanted = pl.DataFrame({"account_key": keys}, schema={"account_key": pl.Binary}).unique()
+    try:
+        parts = range(read_facts(folder).parts if wanted.height else 0)
+        seen = [read_part(folder, part).join(wanted, on="account_key", how="semi") for part in parts]
+    except InputError:
+        return None
+    return pl.concat([OBSERVED.to_frame(), *seen])
+
+
 def read_unmarked(folder: Path) -> pl.DataFrame:
     """Accounts without a marker of ours, schemas.OBSERVED with null keys. Raises InputError when the file is damaged."""
     return _read_sealed(folder, _UNMARKED, OBSERVED)

@@ -11,8 +11,9 @@ shared by threads, and the client's batch requests ignore `api_endpoint` and wou
 
 from __future__ import annotations
 
+import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -31,6 +32,7 @@ SCOPES = (
     "https://www.googleapis.com/auth/admin.directory.user",
     "https://www.googleapis.com/auth/admin.directory.orgunit",
     "https://www.googleapis.com/auth/admin.directory.group",
+    "https://www.googleapis.com/auth/admin.directory.rolemanagement.readonly",
     "https://www.googleapis.com/auth/admin.directory.domain.readonly",
     "https://www.googleapis.com/auth/admin.directory.customer.readonly",
 )
@@ -157,6 +159,26 @@ def refuse_other_world(kind: EndpointClass, answer: Answer) -> None:
         raise DirectoryError(f"endpoint class {kind} was answered by {whom}: status {answer.status}", hint=_ONE_WORLD)
 
 
+_MEMBERS = re.compile(r"/admin/directory/v1/groups/([^/]+)/members")
+
+
+def refuse_member_of(groups: Container[str] | None, method: str, target: str) -> None:
+    """Refuse a new member of a group that holds a role, and any while nobody has read which groups do (None).
+
+    `groups` are ids and addresses in lower case. Whoever joins such a group is an administrator. Raises DirectoryError.
+    """
+    found = _MEMBERS.fullmatch(target.partition("?")[0]) if method == "POST" else None
+    if found is None:
+        return
+    if groups is None:
+        why = "a member of a group, before it is known which groups hold a role"
+    elif unquote(found[1]).lower() in groups:
+        why = "a member of a group that holds a role"
+    else:
+        return
+    raise DirectoryError(f"the transport refuses this request: {why}", hint="take the role from the group, or leave it")
+
+
 def refuse_denied(method: str, target: str, headers: Mapping[str, str]) -> None:
     """Refuse every request that is not on the list of methods, whoever built it (directory/methods.py).
 
@@ -189,6 +211,8 @@ class Transport:
     def __init__(self, wire: Wire, bearer: Bearer) -> None:
         self.wire = wire
         self._bearer = bearer
+        self.groups_with_a_role: frozenset[str] | None = None
+        """Ids and addresses, lower case, of the tenant's groups that hold a role. Until they are known no group gets a member."""
 
     @property
     def base(self) -> str:
@@ -209,6 +233,7 @@ class Transport:
         """
         # The locks come before the token: a refused address must not even cost a token request.
         route = self.wire.route(request)
+        refuse_member_of(self.groups_with_a_role, request.method, route.target)
         token = self._bearer.token()
         answer = self.wire.send(route, {"authorization": f"Bearer {token}"})
         if answer.status == 401:

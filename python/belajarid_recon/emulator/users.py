@@ -295,7 +295,7 @@ class Users:
         there = account.pop("aliases", [])
         for alias in there:
             if alias not in kept:
-                self._index.release(alias)
+                self.index.release(alias)
         account["emails"] = [entry for entry in account["emails"] if entry.get("address") not in there]
         if left := [alias for alias in there if alias in kept]:
             account["aliases"] = left

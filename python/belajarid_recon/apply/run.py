@@ -13,7 +13,7 @@ import polars as pl
 
 from belajarid_recon.apply.killpoints import KillPoint, reached
 from belajarid_recon.apply.result import ApplyResult, Watcher, count_result
-from belajarid_recon.apply.tenant import ApplyScope, TenantApply
+from belajarid_recon.apply.tenant import ApplyScope, TenantApply, real_parts
 from belajarid_recon.components import Clock, Randomness
 from belajarid_recon.directory.interface import Directory
 from belajarid_recon.directory.snapshot import read_facts, read_part
@@ -66,7 +66,11 @@ def apply_plan(
             stop=threading.Event(),
         )
         _apply_tenants(
-            [TenantApply(tenant, components.directories[tenant], scope) for tenant in _tenants(plan)], scope.stop
+            [
+                TenantApply(tenant, real_parts(tenant, components.directories[tenant], scope), scope)
+                for tenant in _tenants(plan)
+            ],
+            scope.stop,
         )
         reached(KillPoint.ALL_SETTLED)
         record_lifecycle(run, plan.steps, journal, live=_ours_that_were_live(run))

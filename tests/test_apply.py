@@ -16,18 +16,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliers.desk import CLOCK, TENANTS, Desk, numbers
-from appliers.plans import creation, marker, orgunit, plan_of, update
+from appliers.desk import CLOCK, TENANTS, Desk, numbers, target_of
+from appliers.plans import creation, marker, orgunit, plan_of, settings_of, update
 from belajarid_recon.apply.body import attributes_of, fingerprint, read_steps
 from belajarid_recon.apply.result import ApplyResult, Progress, count_result
-from belajarid_recon.apply.run import abandon_run
+from belajarid_recon.apply.run import ApplyComponents, abandon_run, apply_plan
 from belajarid_recon.apply.settle import ApplyReason
+from belajarid_recon.components import ScaledClock
+from belajarid_recon.directory.connect import connect
 from belajarid_recon.directory.observed import npsn_of
 from belajarid_recon.directory.snapshot import SnapshotRequest, take_snapshots
 from belajarid_recon.errors import DirectoryError, PlanError
 from belajarid_recon.plan.contacts import contacts_digest, write_contacts
 from belajarid_recon.plan.definition import Plan
 from belajarid_recon.schemas import Jenjang
+from belajarid_recon.settings import Quotas
 from belajarid_recon.state.folders import RunFolder, RunStatus
 from belajarid_recon.state.journal import Event, EventState, Journal
 from belajarid_recon.state.ledger import read_ledger
@@ -569,6 +572,35 @@ def test_the_window_is_never_exceeded(desk):
     desk.apply(desk.plan(*(creation("smp", n) for n in numbers(120))), watch=reports.append, in_flight=5)
     assert max(intents_at_once(desk.runs[-1])) == 5
     assert reports[-1] == Progress("smp", done=120, parked=0, held=0, total=120, confirmed=120)
+
+
+def test_changes_fill_what_creations_leave(desk):
+    """Creations are limited to one a second; changes, of a later lane, are done meanwhile, and creations still come first."""
+    people, changed = numbers(12), numbers(30)
+    rows = [creation("sd", n) for n in people]
+    rows += [update("sd", n, desk.plant(n), {"suspended": False}, suspended=True) for n in changed]
+    slow = replace(target_of(desk.emulator, desk.state), time_scale=10.0)
+    chosen = settings_of(slow).model_copy(update={"quotas": {Jenjang.SD: Quotas(creations_per_second_and_domain=1)}})
+    desk.directories, clock = connect(chosen, ScaledClock(10.0), desk.randomness), ScaledClock(10.0)
+    plan, run = desk.plan(*rows), desk.new_run()
+    with StateLock(desk.state, purpose="test") as lock:
+        result = apply_plan(lock, run, plan, chosen, ApplyComponents(desk.directories, clock, desk.randomness))
+    assert (result.done, result.parked) == (42, 0)
+    with desk.journal(run) as journal:
+        sent = [row[1] for row in journal._rows() if row[3] == "intent"]
+    last_creation = max(place for place, step in enumerate(sent) if step < len(people))
+    assert sent[0] < len(people)
+    assert last_creation >= len(people) + 10
+
+
+def test_a_tenant_that_must_wait_keeps_no_other_waiting(desk):
+    """One tenant is asked for patience at its first call; the other is done before its first account is made."""
+    people = numbers(20)
+    desk.emulator.fault("users.insert", "status", status=429, tenant="smp", retry_after_seconds=900)
+    reports: list[Progress] = []
+    desk.apply(desk.plan(*(creation(tenant, n) for tenant in TENANTS for n in people)), watch=reports.append)
+    done = [(report.tenant, report.done) for report in reports if report.done]
+    assert done.index(("sd", 20)) < min(place for place, (tenant, _) in enumerate(done) if tenant == "smp")
 
 
 def intents_at_once(run: RunFolder) -> list[int]:

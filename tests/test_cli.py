@@ -26,6 +26,7 @@ COMMANDS = (
     ["run"],
     ["plan"],
     ["apply"],
+    ["forecast"],
     ["verify"],
     ["abandon"],
     ["handoff"],

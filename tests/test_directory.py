@@ -21,6 +21,7 @@ from belajarid_recon.directory.google import (
     GoogleDirectory,
     account_answer_verdict,
 )
+from belajarid_recon.directory.governor import Kind
 from belajarid_recon.directory.interface import StaleTokenError, Verdict
 from belajarid_recon.directory.transport import Wire, World
 from belajarid_recon.emulator.launch import EmulatorProcess
@@ -564,10 +565,58 @@ def test_credentials_of_one_tenant_do_not_open_another(
     assert {directory.customer_id() for directory in directories.values()} == set(emulator.customer_ids.values())
 
 
+def with_second_sender(emulator: EmulatorProcess, folder: Path, **second: Any) -> Settings:
+    """Settings of SD with one more sender that somebody agreed to."""
+    return Settings.model_validate(
+        {
+            "state": folder,
+            "endpoint": {"class": "emulator", "url": emulator.url, "time_scale": 500.0},
+            "tenants": {
+                "sd": {
+                    "customer_id": emulator.customer_ids[Jenjang.SD],
+                    "credentials_file": emulator.credentials[Jenjang.SD],
+                    "more_senders": [
+                        {"credentials_file": emulator.credentials[Jenjang.SD]}
+                        | second
+                        | {"agreed_by": "Pusdatin", "agreed_on": "2026-11-01"}
+                    ],
+                }
+            },
+        }
+    )
+
+
+def test_calls_are_shared_among_the_senders_that_were_agreed_on(emulator: EmulatorProcess, tmp_path: Path) -> None:
+    """Another administrator of the same customer: each signs in once and sends about half."""
+    chosen = with_second_sender(emulator, tmp_path, subject="dua@admin.sd.belajar.id")
+    directory = connect(chosen, ScaledClock(500.0), SystemRandomness())[Jenjang.SD]
+    granted = emulator.stats()["answers"].get("token", {}).get("200", 0)
+    assert directory.customer_id() == emulator.customer_ids[Jenjang.SD]
+    assert emulator.stats()["answers"]["token"]["200"] == granted + 2
+    senders = []
+    for _ in range(20):
+        with directory.governor.permit(Kind.READ) as permit:
+            senders.append(permit.sender)
+    assert 5 <= senders.count(0) <= 15
+
+
+def test_one_user_is_not_two_senders(emulator: EmulatorProcess, tmp_path: Path) -> None:
+    """The same key for the same user has the same quota, which two buckets would overdraw."""
+    with pytest.raises(SettingsError, match="share its quota"):
+        connect(with_second_sender(emulator, tmp_path), ScaledClock(500.0), SystemRandomness())
+
+
+def test_a_sender_of_another_customer_is_refused(emulator: EmulatorProcess, tmp_path: Path) -> None:
+    """Half of a tenant's steps must not go to another tenant."""
+    chosen = with_second_sender(emulator, tmp_path, credentials_file=emulator.credentials[Jenjang.SMP])
+    with pytest.raises(SettingsError, match="several customers"):
+        connect(chosen, ScaledClock(500.0), SystemRandomness())[Jenjang.SD].customer_id()
+
+
 def test_full_speed_provokes_no_refusal(tmp_path: Path) -> None:
     """At the documented limits, eight threads fill at least 85 % of a second's creations and the server refuses none.
 
-    The pacing alone is held to 95 % in test_quotas; here the machine's other work is in the measurement.
+    The pacing alone is held to 97 % in test_governor; here the machine's other work is in the measurement.
     """
     scale = 20.0
     quotas = EmulatorQuotas(calls_per_minute=2_400, creations_per_second_and_domain=10)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import orjson
 import polars as pl
 
+from belajarid_recon.apply.forecast import Forecast, forecast
 from belajarid_recon.apply.rebuild import rebuild_journal
 from belajarid_recon.apply.result import ApplyResult, Progress
 from belajarid_recon.apply.run import ApplyComponents, apply_plan
@@ -323,6 +324,17 @@ def apply_run(settings: Settings, run_id: str | None = None, *, follower: ApplyF
             follower.started(run.run_id, plan)
             handed_in = replace(handed_in, watch=follower.progressed)
         return apply_plan(lock, run, plan, settings, handed_in)
+
+
+def forecast_run(
+    settings: Settings, run_id: str | None = None, *, latency_seconds: float
+) -> tuple[RunFolder, Forecast]:
+    """How long a run's plan will take as if nothing of it was sent yet. Sends nothing and takes no lock.
+
+    `run_id` absent: the unfinished run, else the latest. Raises PlanError when the plan is damaged.
+    """
+    run = _chosen(settings.state, run_id)
+    return run, forecast(read_plan(run.plan).steps, settings, latency_seconds=latency_seconds)
 
 
 def rebuild_run(settings: Settings, run_id: str | None = None) -> tuple[RunFolder, dict[str, int]]:

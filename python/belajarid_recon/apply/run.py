@@ -15,7 +15,7 @@ from belajarid_recon.apply.killpoints import KillPoint, reached
 from belajarid_recon.apply.read_back import Places, ReadBack
 from belajarid_recon.apply.result import ApplyResult, Watcher, count_result
 from belajarid_recon.apply.settle import ApplyReason
-from belajarid_recon.apply.tenant import ApplyScope, TenantApply
+from belajarid_recon.apply.tenant import ApplyScope, TenantApply, real_parts
 from belajarid_recon.components import Clock, Randomness
 from belajarid_recon.directory.interface import Directory
 from belajarid_recon.directory.snapshot import seen_in_snapshot
@@ -107,7 +107,7 @@ def _carried(run: RunFolder, plan: Plan, directories: Mapping[str, Directory], s
     places = Places(run.snapshot, plan.steps)
     carried = []
     for name in tenants_of(plan):
-        tenant = TenantApply(name, directories[name], scope)
+        tenant = TenantApply(name, real_parts(name, directories[name], scope), scope)
         carried.append(_Carried(tenant, ReadBack(name, directories[name], scope, places, tenant.record)))
     return carried
 

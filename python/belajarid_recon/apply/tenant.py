@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
-from typing import NamedTuple
+from typing import Any, Protocol
 
 import polars as pl
 
@@ -27,15 +26,16 @@ from belajarid_recon.apply.passwords import PasswordHashes
 from belajarid_recon.apply.result import Progress, Watcher
 from belajarid_recon.apply.sending import SLEEP_SECONDS_MAX, Sender
 from belajarid_recon.apply.settle import ApplyReason, Outcome, Ready
+from belajarid_recon.apply.workers import Answer, Call, Landing, ThreadWorkers, Workers
 from belajarid_recon.components import Clock, Randomness
-from belajarid_recon.directory.governor import Kind
+from belajarid_recon.directory.governor import Governor, Kind
 from belajarid_recon.directory.interface import Directory
 from belajarid_recon.errors import DirectoryError, PlanError, ReconError
 from belajarid_recon.plan.build import LANE
 from belajarid_recon.plan.contacts import ContactBook
 from belajarid_recon.schemas import Action
 from belajarid_recon.settings import Settings
-from belajarid_recon.state.journal import Event, EventState, Journal, Sendings
+from belajarid_recon.state.journal import Event, EventState, Sendings
 
 BACKOFF_SECONDS_MAX = 64.0
 THROTTLED_MAX = 500
@@ -46,7 +46,7 @@ THROTTLED_MAX = 500
 class ApplyScope:
     """What all tenants of one apply share."""
 
-    journal: Journal
+    journal: StepJournal
     steps: pl.DataFrame
     contacts: ContactBook
     settings: Settings
@@ -62,74 +62,101 @@ def _without_contacts(flight: Flight) -> Flight:
     return flight._replace(step=flight.step._replace(recovery=None), body=body)
 
 
-_Answer = Outcome | Ready | None
-"""What a worker finds out: an outcome, that a change may be sent, or None if it was stopped before it knew."""
-_Call = Callable[[Flight], _Answer]
+class StepJournal(Protocol):
+    """What a tenant asks of the journal (state.journal)."""
+
+    def commit(self, events: Sequence[Event]) -> None:
+        """Make events durable."""
+        ...
+
+    def is_settled(self, step: int) -> bool:
+        """Whether the step needs nothing more from this run."""
+        ...
+
+    def is_done(self, step: int) -> bool:
+        """Whether the step was carried out."""
+        ...
+
+    def awaits_reading(self, step: int) -> bool:
+        """Whether the step was carried out by a request of ours and not read back yet."""
+        ...
+
+    def is_confirmed(self, step: int) -> bool:
+        """Whether it was read back as it was written."""
+        ...
+
+    def is_contradicted(self, step: int) -> bool:
+        """Whether it was read back otherwise."""
+        ...
+
+    def sendings(self, step: int) -> Sendings | None:
+        """Where an unsettled step stands; None if it was never sent."""
+        ...
+
+    def unsettled(self) -> dict[int, Sendings]:
+        """Steps that were sent and are not settled, by number."""
+        ...
 
 
-class _Landing(NamedTuple):
-    """What a worker brought back: an answer or an error."""
+class Caller(Protocol):
+    """What carries out calls for steps (apply.sending)."""
 
-    flight: Flight
-    answer: _Answer
-    error: BaseException | None
+    def look(self, step: Step, body: dict[str, Any]) -> Outcome | Ready | None:
+        """Read the account a change is for."""
+        ...
+
+    def send(self, step: Step, body: dict[str, Any]) -> Outcome | None:
+        """Send the step once and find out what came of it."""
+        ...
+
+    def settle(self, step: Step) -> Outcome | None:
+        """Find out by reading what a sending did."""
+        ...
 
 
-class _Workers:
-    """Threads that call what they are handed. They are started as they are needed: most tenants are small."""
+class Passwords(Protocol):
+    """Where a new account's password hash comes from (apply.passwords)."""
 
-    def __init__(self, name: str, limit: int, clock: Clock) -> None:
-        self._name = name
-        self._limit = limit
-        self._clock = clock
-        self._calls: SimpleQueue[tuple[Flight, _Call] | None] = SimpleQueue()
-        self._landings: SimpleQueue[_Landing] = SimpleQueue()
-        self._threads: list[threading.Thread] = []
+    def take(self) -> str:
+        """A hash nobody knows the secret of."""
+        ...
 
-    def hand_out(self, flight: Flight, call: _Call, *, under_way: int) -> None:
-        """Have a worker call `call(flight)`; `under_way` counts the calls handed out and not landed, this one included."""
-        if len(self._threads) < min(under_way, self._limit):
-            thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
-        self._calls.put((flight, call))
 
-    def _work(self) -> None:
-        while (handed := self._calls.get()) is not None:
-            flight, call = handed
-            try:
-                landing = _Landing(flight, call(flight), None)
-            except BaseException as error:
-                landing = _Landing(flight, None, error)
-            self._landings.put(landing)
+@dataclass(frozen=True)
+class TenantParts:
+    """What a tenant's coordinator works with: the real ones, or those of a forecast."""
 
-    def next_landing(self, seconds: float | None) -> _Landing | None:
-        """Wait for the next landing, `seconds` at most (None: for ever); None when there was none."""
-        try:
-            return self._landings.get(timeout=None if seconds is None else max(0.0, self._clock.real(seconds)))
-        except Empty:
-            return None
+    governor: Governor
+    caller: Caller
+    workers: Workers
+    passwords: Passwords
 
-    def close(self) -> None:
-        """End the threads that have nothing to do."""
-        for _ in self._threads:
-            self._calls.put(None)
+
+def real_parts(tenant: str, directory: Directory, scope: ApplyScope) -> TenantParts:
+    """A directory, threads, and secrets that nobody knows."""
+    chosen = scope.settings.apply
+    return TenantParts(
+        governor=directory.governor,
+        caller=Sender(directory, scope.clock, chosen.lag_seconds, scope.stop),
+        workers=ThreadWorkers(f"apply-{tenant}", chosen.in_flight, scope.clock),
+        passwords=PasswordHashes(scope.settings.password_rounds(), scope.randomness),
+    )
 
 
 class TenantApply:
     """The coordinator of one tenant. `settle_open` comes first, for all tenants; then `send_all`."""
 
-    def __init__(self, tenant: str, directory: Directory, scope: ApplyScope) -> None:
+    def __init__(self, tenant: str, parts: TenantParts, scope: ApplyScope) -> None:
         self.tenant = tenant
         self.errors: list[BaseException] = []
         self.faulty: set[int] = set()
         """Steps whose call ended in a fault of the program: at the next start they count as under way at its death."""
         self._scope = scope
-        self._sender = Sender(directory, scope.clock, scope.settings.apply.lag_seconds, scope.stop)
-        self._workers = _Workers(f"apply-{tenant}", scope.settings.apply.in_flight, scope.clock)
-        self._passwords = PasswordHashes(scope.settings.password_rounds(), scope.randomness)
+        self._caller = parts.caller
+        self._workers = parts.workers
+        self._passwords = parts.passwords
         self._under_way = 0
-        self._governor = directory.governor
+        self._governor = parts.governor
         self._container_lanes = self._new_lanes(CONTAINER_ACTIONS, strict=True)
         self._account_lanes = self._new_lanes(lane_order(scope.settings.apply.lanes))
         self._lanes = self._account_lanes
@@ -274,19 +301,19 @@ class TenantApply:
         if group:
             reached(KillPoint.INTENT_COMMITTED)
 
-    def _hand_out(self, group: list[Flight], call: _Call) -> None:
+    def _hand_out(self, group: list[Flight], call: Call) -> None:
         for flight in group:
             self._under_way += 1
             self._workers.hand_out(flight, call, under_way=self._under_way)
 
-    def _look(self, flight: Flight) -> _Answer:
-        return self._sender.look(flight.step, flight.body)
+    def _look(self, flight: Flight) -> Answer:
+        return self._caller.look(flight.step, flight.body)
 
-    def _send(self, flight: Flight) -> _Answer:
-        return self._sender.send(flight.step, flight.body)
+    def _send(self, flight: Flight) -> Answer:
+        return self._caller.send(flight.step, flight.body)
 
-    def _settle(self, flight: Flight) -> _Answer:
-        return self._sender.settle(flight.step)
+    def _settle(self, flight: Flight) -> Answer:
+        return self._caller.settle(flight.step)
 
     def _collect(self, leave: int, *, until_room: bool = False) -> list[Event]:
         """Wait until no more than `leave` calls are under way, take what else has landed, and return what to commit.
@@ -307,7 +334,7 @@ class TenantApply:
                 events.append(event)
         return events
 
-    def _land(self, landing: _Landing) -> Event | None:
+    def _land(self, landing: Landing) -> Event | None:
         """Turn what a worker brought back into a row, and put the step back where it has to be sent again."""
         flight, outcome, error = landing
         self._lanes.landed(flight)

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from belajarid_recon import pipeline
+from belajarid_recon.apply.forecast import LATENCY_SECONDS
 from belajarid_recon.cli.ending import GO_ON, ending
 from belajarid_recon.cli.following import ProgressFiles, following
-from belajarid_recon.cli.printer import Printer, plan_table
+from belajarid_recon.cli.printer import Printer, duration, forecast_table, plan_table
 from belajarid_recon.errors import ExitStatus, InputError, SettingsError
 from belajarid_recon.plan.definition import Plan
 from belajarid_recon.settings import EngineName, Settings, load_settings
@@ -96,6 +97,29 @@ def apply(
     with ending(printer, debug=debug, go_on=GO_ON):
         remaining = _apply(printer, load_settings(settings), run_id, ProgressFiles(metrics, events))
         _end(remaining)
+
+
+def forecast(
+    settings: SettingsOption = DEFAULT_SETTINGS,
+    run_id: RunOption = None,
+    latency: Annotated[
+        float, typer.Option("--latency", min=0.0, max=60.0, help="Seconds the directory takes to answer a call.")
+    ] = LATENCY_SECONDS,
+    *,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Say how long a run's plan will take within the quotas, by tenant and lane. Sends nothing.
+
+    Example: `belajarid-recon forecast --settings recon.toml`
+    """
+    printer = Printer(as_json=as_json)
+    with ending(printer, debug=debug):
+        folder, made = pipeline.forecast_run(load_settings(settings), run_id, latency_seconds=latency)
+        printer.table(forecast_table(made))
+        printer.line(f"run {folder.run_id}: {duration(made.seconds)} if nothing goes wrong and nothing was sent yet")
+        lanes = [vars(lane) for lane in made.lanes]
+        printer.record(run=folder.run_id, forecast={"seconds": made.seconds, "lanes": lanes})
 
 
 def verify(

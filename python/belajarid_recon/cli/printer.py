@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from belajarid_recon.apply.forecast import Forecast
 from belajarid_recon.partitions import Watch
 
 PLAIN_LINE_SECONDS = 10.0
@@ -119,6 +120,26 @@ def plan_table(counts: dict[str, dict[str, int]], title: str) -> Table:
         sums = [sum(row.get(action, 0) for row in counts.values()) for action in actions]
         table.add_row("all", *(f"{total:,}" for total in sums))
     return table
+
+
+def forecast_table(made: Forecast) -> Table:
+    """A forecast, a row a lane, in the order they end within each tenant."""
+    table = Table(title="Forecast", title_justify="left")
+    for name in ("tenant", "lane"):
+        table.add_column(name)
+    for name in ("steps", "begins after", "ends after"):
+        table.add_column(name, justify="right")
+    for lane in made.lanes:
+        times = duration(lane.begins_seconds), duration(lane.ends_seconds)
+        table.add_row(lane.tenant, lane.action, f"{lane.steps:,}", *times)
+    return table
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds, days before them where there are any."""
+    days, rest = divmod(round(seconds), 86_400)
+    clock = f"{rest // 3_600}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days} d {clock}" if days else clock
 
 
 ACTION_ORDER = (

@@ -35,7 +35,7 @@ from belajarid_recon.directory.interface import (
 )
 from belajarid_recon.directory.observed import carries_marker
 from belajarid_recon.directory.transport import Transport
-from belajarid_recon.errors import DirectoryError
+from belajarid_recon.errors import DirectoryError, SettingsError
 from belajarid_recon.schemas import Jenjang
 
 PAGE_GROUPS = 200
@@ -141,8 +141,16 @@ class GoogleDirectory:
         return self._facts.governor
 
     def customer_id(self) -> str:
-        """The customer id the server says these credentials belong to."""
-        return str(self._read(self._customers.get(customerKey="my_customer")).get("id", ""))
+        """The customer id the server says these credentials belong to. Raises SettingsError when two senders are of two customers."""
+        asked = self._customers.get(customerKey="my_customer")
+        documents = [self._document(self._ask(asked, sender)) for sender in range(len(self._transports))]
+        customers = {str(document.get("id", "")) for document in documents}
+        if len(customers) > 1:
+            raise SettingsError(
+                f"the server knows the senders of one tenant as several customers: tenants.{self.tenant}.more_senders",
+                hint="name credentials that belong to this tenant's own customer",
+            )
+        return customers.pop()
 
     def domains(self) -> list[str]:
         """Every verified domain of the customer, lower case, sorted: an unverified one can hold no account."""
@@ -353,10 +361,13 @@ class GoogleDirectory:
         except NoAnswerError as error:
             return Reply(Verdict.AMBIGUOUS, None, str(error.lost))
 
-    def _send(self, request: Request, kind: Kind, domain: str = "") -> Answer:
-        """Send when the governor says so, and tell it what came back. Raises NoAnswerError."""
+    def _send(self, request: Request, kind: Kind, domain: str = "", sender: int | None = None) -> Answer:
+        """Send when the governor says so, and tell it what came back. Raises NoAnswerError.
+
+        The governor chooses among the senders, unless the answer depends on who asks.
+        """
         with self.governor.permit(kind, domain) as permit:
-            transport = self._transports[permit.sender]
+            transport = self._transports[permit.sender if sender is None else sender]
             try:
                 answer = transport.send(request, again_if_refused=kind is not Kind.ORGUNIT_WRITE)
             except NoAnswerError:
@@ -369,7 +380,7 @@ class GoogleDirectory:
         """Send a read until it is answered, and return its document."""
         return self._document(self._ask(built))
 
-    def _ask(self, built: Any) -> Answer:  # noqa: ANN401 - HttpRequest, untyped
+    def _ask(self, built: Any, sender: int | None = None) -> Answer:  # noqa: ANN401 - HttpRequest, untyped
         """Send a read until the server has an answer to it; the patience is bounded.
 
         Tried again: no answer, 5xx, 429, 409, 412, a quota's 403, and a 2xx that is no JSON object. Raises DirectoryError.
@@ -381,7 +392,7 @@ class GoogleDirectory:
                 self.governor.charge_retry(Kind.READ)
             retry_after = None
             try:
-                answer = self._send(request, Kind.READ)
+                answer = self._send(request, Kind.READ, sender=sender)
             except NoAnswerError as error:
                 why = str(error.lost)
             else:

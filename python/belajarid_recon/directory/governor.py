@@ -354,7 +354,7 @@ class Governor:
     def _admit(self, stream: _Stream) -> tuple[Permit, float]:
         """A permit with its places and slots taken, and when it is due. The lock is held."""
         now = self._clock.monotonic()
-        number = min(range(len(self._senders)), key=lambda n: self._slot_of(self._senders[n], now))
+        number = min(range(len(self._senders)), key=lambda n: self._turn_of(self._senders[n], now))
         sender = self._senders[number]
         permit = Permit(self, stream, number, sender)
         slots = [sender.calls.take(now), stream.retries.ready_at(now)]
@@ -365,8 +365,9 @@ class Governor:
         return permit, max(slots)
 
     @staticmethod
-    def _slot_of(sender: _Sender, now: float) -> float:
-        return max(sender.pause_ends, sender.calls.peek(now))
+    def _turn_of(sender: _Sender, now: float) -> tuple[float, float]:
+        """The sender that may send first; of several that may now, the one that has sent least lately."""
+        return max(now, sender.pause_ends, sender.calls.peek(now)), sender.calls.last
 
     def _held_until(self, permit: Permit) -> float:
         """When the pauses end that a permit must still sit out. The lock is held, and given up to wait for a probe's answer."""

@@ -37,7 +37,7 @@ class Limit:
 class Schedule:
     """The slots of one limit. Not thread-safe."""
 
-    __slots__ = ("_arrears", "_even", "_interval", "_last", "_late", "_log", "_period", "_share", "_share_since")
+    __slots__ = ("_arrears", "_even", "_interval", "_late", "_log", "_period", "_share", "_share_since", "last")
 
     def __init__(self, limit: Limit) -> None:
         self._interval = limit.seconds / (limit.count * limit.share)
@@ -46,7 +46,9 @@ class Schedule:
         # Half of what the share leaves is for catching up, half for calls that arrive closer together than they left.
         self._period = limit.seconds * (1.0 + (1.0 / limit.share - 1.0) / 2)
         self._log: deque[float] | None = deque(maxlen=limit.count) if limit.count <= LOGGED_CALLS_MAX else None
-        self._even = self._last = float("-inf")
+        self._even = float("-inf")
+        self.last = float("-inf")
+        """The slot that was taken last."""
         self._share = 1.0
         self._share_since = 0.0
 
@@ -60,7 +62,7 @@ class Schedule:
         interval = self._interval_at(now)
         slot = self._slot(now, interval)
         self._even = self._even_from(now) + interval
-        self._last = slot
+        self.last = slot
         if self._log is not None:
             self._log.append(slot)
         return slot
@@ -76,7 +78,7 @@ class Schedule:
         self.pause(until)
 
     def _slot(self, now: float, interval: float) -> float:
-        slot = max(now - self._late, self._even_from(now), self._last + interval / CATCH_UP)
+        slot = max(now - self._late, self._even_from(now), self.last + interval / CATCH_UP)
         if self._log is not None and len(self._log) == self._log.maxlen:
             slot = max(slot, self._log[0] + self._period)
         return slot

@@ -335,7 +335,7 @@ class FailingVFS(apsw.VFS):
 class FailingFile(apsw.VFSFile):
     """A file whose device fails."""
 
-    def xRead(self, amount, offset):  # noqa: N802, ARG002 - apsw's signature
+    def xRead(self, *_where):  # noqa: N802 - apsw's name
         """Fail."""
         raise apsw.IOError("device")
 

@@ -191,6 +191,7 @@ def test_the_ledgers_files_hold_what_it_holds(tmp_path):
         assert pl.concat(map(pl.read_parquet, files)).sort("user_id").equals(read_ledger(tmp_path))
     assert len(digests) == 2
     pl.read_parquet(files[0]).drop("owner").write_parquet(files[0])
+    (tmp_path / "ledger" / "chain").unlink()  # which would have refused the file for being another one
     with pytest.raises(PlanError, match=r"ledger segment has no such column: .*, column owner"):
         ledger_files(tmp_path)
 
@@ -199,11 +200,67 @@ def test_a_damaged_ledger_stops_everything(tmp_path):
     """Without it a child's old address could be given away."""
     run = run_of(tmp_path)
     reserve_addresses(run, plan_of([creation("sd", 1)], {}).steps)
-    (segment,) = (tmp_path / "ledger").iterdir()
+    (segment,) = (tmp_path / "ledger").glob("*.parquet")
     segment.write_bytes(segment.read_bytes()[:-20])
+    for message in ("ledger segment was changed", "ledger segment cannot be read"):
+        for read in (read_ledger, ledger_files):
+            with pytest.raises(PlanError, match=message):
+                read(tmp_path)
+        (tmp_path / "ledger" / "chain").unlink(missing_ok=True)
+
+
+def reserved_in(state: Path, *numbers: int) -> list[RunFolder]:
+    """Runs that each reserved the address of one person."""
+    runs = [run_of(state) for _ in numbers]
+    for run, number in zip(runs, numbers, strict=True):
+        reserve_addresses(run, plan_of([creation("sd", number)], {}).steps)
+    return runs
+
+
+def swap_segments(ledger: Path) -> None:
+    """Two segments that are whole change places."""
+    first, second = sorted(ledger.glob("*.parquet"))[:2]
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+
+
+def cut_a_line(ledger: Path) -> None:
+    """The chain loses its first line."""
+    path = ledger / "chain"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+
+
+LEDGER_DAMAGES = {
+    "segments are swapped": (swap_segments, "segment was changed"),
+    "a segment is lost": (lambda ledger: sorted(ledger.glob("*.parquet"))[1].unlink(), "segment is missing"),
+    "the chain is cut": (cut_a_line, "chain is damaged"),
+    "the chain is no text": (lambda ledger: (ledger / "chain").write_bytes(b"\xff"), "chain is damaged"),
+}
+
+
+@pytest.mark.parametrize("damage", LEDGER_DAMAGES)
+def test_a_ledger_is_whole_or_refused(tmp_path, damage):
+    """Segments hang together by hashes: none can be changed, exchanged or taken away in silence, even one of a run long gone."""
+    do, message = LEDGER_DAMAGES[damage]
+    reserved_in(tmp_path, 1, 2, 3)
+    assert read_ledger(tmp_path).height == 3
+    do(tmp_path / "ledger")
     for read in (read_ledger, ledger_files):
-        with pytest.raises(PlanError, match="ledger segment cannot be read"):
+        with pytest.raises(PlanError, match=message):
             read(tmp_path)
+
+
+def test_a_kill_between_segment_and_chain_is_made_good(tmp_path):
+    """The next reservation of the same run links it; segments older than any chain are linked before the first."""
+    *_, run = reserved_in(tmp_path, 1, 2)
+    chain = tmp_path / "ledger" / "chain"
+    whole = chain.read_text()
+    for lines in (whole.splitlines(keepends=True)[:1], None):
+        chain.unlink() if lines is None else chain.write_text("".join(lines))
+        assert read_ledger(tmp_path).height == 2
+        reserve_addresses(run, plan_of([creation("sd", 2)], {}).steps)
+        assert chain.read_text() == whole
 
 
 def settle(journal: Journal, step: int, state: EventState) -> None:

@@ -64,6 +64,7 @@ from belajarid_recon.schemas import GROUP, OBSERVED_GROUP, Action, Jenjang, NoSt
 from belajarid_recon.secrets import Secret, load_key
 from belajarid_recon.settings import EndpointClass, Settings
 from belajarid_recon.sources.extract import open_extract
+from belajarid_recon.state.anchor import checked_anchor
 from belajarid_recon.state.atomic import write_atomically
 from belajarid_recon.state.folders import RunFolder, RunStatus, latest_run, list_runs, new_run, open_run, unfinished_run
 from belajarid_recon.state.handoffs import closed_by, open_handoffs
@@ -217,6 +218,8 @@ def _check_sealed(settings: Settings, sealed: SnapshotFacts) -> None:
 
 def opened_register(settings: Settings, request: PlanRequest) -> Register:
     """Everything that can be refused before a run folder is made, and the checked extract."""
+    components = Components.of(settings)
+    checked_anchor(settings.state_anchor, settings.state, components.clock, components.randomness)
     _refuse_unfinished(settings.state)
     _remove_leftovers(settings.state)
     _refuse_earlier(settings.state, request.date)

@@ -335,6 +335,8 @@ class Settings(_Table):
     """Everything a run needs to know beside its extract and date."""
 
     state: Path
+    state_anchor: Path | None = None
+    """Folder, best on another disk, that remembers how far the state folder has come; none: an older copy is not noticed."""
     endpoint: Endpoint
     tenants: dict[Jenjang, Tenant]
     keys: Keys = Keys()
@@ -413,6 +415,7 @@ def _anchored(document: dict[str, Any], folder: Path) -> dict[str, Any]:
             table[name] = str(folder / table[name])
 
     anchor(document, "state")
+    anchor(document, "state_anchor")
     for name in ("marker_file", "naming_file"):
         anchor(document.get("keys"), name)
     anchor(document.get("deletion"), "notices_file")

@@ -26,6 +26,7 @@ from belajarid_recon.directory.interface import Account, Directory, Group
 from belajarid_recon.errors import PlanError
 from belajarid_recon.plan.definition import Plan
 from belajarid_recon.settings import Settings
+from belajarid_recon.state.anchor import Anchor
 from belajarid_recon.state.folders import RunFolder, RunStatus
 from belajarid_recon.state.journal import Event, EventState, Journal, move_journal, sent_before_damage
 from belajarid_recon.state.ledger import reserve_addresses
@@ -94,6 +95,8 @@ def rebuild_journal(
         counts = Counter({"done": 0, "parked": 0, "to-send": 0})
         for tenant in tenants_of(plan):
             counts += _rebuild_tenant(journal, plan, components.directories[tenant], sent)
+        if settings.state_anchor is not None:
+            Anchor.of(settings.state_anchor, run.state, components.clock, components.randomness).replace(run, journal)
     move_journal(run.journal, _aside(run))
     move_journal(folder / run.journal.name, run.path)
     folder.rmdir()

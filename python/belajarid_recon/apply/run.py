@@ -24,6 +24,7 @@ from belajarid_recon.plan.contacts import ContactBook
 from belajarid_recon.plan.definition import Plan
 from belajarid_recon.schemas import OBSERVED
 from belajarid_recon.settings import Settings
+from belajarid_recon.state.anchor import checked_anchor
 from belajarid_recon.state.folders import RunFolder, RunStatus, list_runs
 from belajarid_recon.state.handoffs import RECORDED, handoff_keys, record_handoffs
 from belajarid_recon.state.journal import ALONE_REASON, Event, EventState, Journal, missing_journal
@@ -57,9 +58,12 @@ def apply_plan(
     lock.require(run.state)
     check_turn(run)
     digest = plan.digest
+    anchor = checked_anchor(settings.state_anchor, run.state, components.clock, components.randomness)
     check_world(plan, settings, components.directories)
     contacts = ContactBook.open(run.contacts, plan.facts.contacts)
     with _open_journal(run, plan, digest, components.clock) as journal:
+        if anchor is not None:
+            anchor.follow(run, journal)
         reached(KillPoint.JOURNAL_READY)
         run.mark(RunStatus.APPLYING, components.clock, plan_digest=digest)
         reached(KillPoint.APPLYING_MARKED)

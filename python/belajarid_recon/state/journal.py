@@ -31,7 +31,7 @@ import errno
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -162,6 +162,7 @@ class Journal:
         self._lock = threading.Lock()
         self._queue: deque[_Waiting] = deque()
         self._failure: Exception | None = None
+        self._follower: Callable[[int, bytes], None] | None = None
         self._n = 0
         self.meta = _read_meta(path, connection)
         self._chain = _first_chain(self.meta)
@@ -252,6 +253,8 @@ class Journal:
 
     def _write_queue(self) -> None:
         """Write what every waiting thread brought: while one sync runs, the others' rows gather for the next."""
+        if isinstance(self._failure, BusyError):
+            raise self._failure
         if self._failure is not None:
             raise _unwritable(self.path) from self._failure
         group = [self._queue.popleft() for _ in range(len(self._queue))]
@@ -268,6 +271,24 @@ class Journal:
             self._count(event)
         for waiting in group:
             waiting.written = True
+        self._tell_follower()
+
+    def follow(self, follower: Callable[[int, bytes], None]) -> None:
+        """Have number and chain value of the newest row told to `follower`, now and after each commit, under the journal's lock.
+
+        What it raises stops the journal: no later commit succeeds.
+        """
+        with self._lock:
+            self._follower = follower
+            self._tell_follower()
+
+    def _tell_follower(self) -> None:
+        if self._follower is not None:
+            try:
+                self._follower(self._n, self._chain)
+            except Exception as error:
+                self._failure = error
+                raise
 
     def _bind(self, events: Sequence[Event]) -> tuple[list[Any], int, bytes]:
         """The rows of `events`, flat, and where they leave the count and the chain."""
@@ -345,6 +366,17 @@ class Journal:
             if not used:
                 self._steps[step] &= ~_SENT
 
+    @property
+    def newest(self) -> tuple[int, bytes]:
+        """Number and chain value of the newest row; 0 and the facts' own before any."""
+        return self._n, self._chain
+
+    def passes(self, n: int, chain: bytes) -> bool:
+        """Whether row `n` has this chain value, and so everything before it is what it was."""
+        if n == 0:
+            return chain == _first_chain(self.meta)
+        return self._connection.execute("SELECT chain FROM events WHERE n = ?", (n,)).fetchall() == [(chain,)]
+
     def is_settled(self, step: int) -> bool:
         """Whether the step needs nothing more from this run."""
         return bool(self._steps[step] & (_DONE | _PARKED))
@@ -403,6 +435,20 @@ def _marked(sendings: Sendings, event: Event) -> Sendings:
         return replace(sendings, stopped=True, alone=False)
     crashed_alone = event.reason == ALONE_REASON
     return replace(sendings, crashes=sendings.crashes + 1, crashed_alone=crashed_alone, alone=False)
+
+
+def newest_row(path: Path) -> int:
+    """Number of the newest row as the copy of the head has it; 0 for one that cannot be read. May be a group behind."""
+    try:
+        descriptor = os.open(_head_path(path), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        return _read_head(descriptor)[0]
+    except ValueError:
+        return 0
+    finally:
+        os.close(descriptor)
 
 
 def move_journal(path: Path, to: Path) -> None:

@@ -430,8 +430,8 @@ def test_the_journal_knows_no_contact(desk):
     desk.apply(plan, run)
     (step,) = read_steps(plan.steps, pl.lit(value=True))
     with desk.journal(run) as journal:
-        intent, done = journal._rows()
-    assert (intent[3], done[3]) == ("intent", "done")
+        intent, done, confirmed = journal._rows()
+    assert (intent[3], done[3], confirmed[3]) == ("intent", "done", "confirmed")
     assert intent[7] == fingerprint(step, {})
 
 

@@ -72,6 +72,10 @@ def write_contacts(path: Path, contacts: pl.DataFrame, salt: bytes) -> None:
     fsync_folder(path.parent)
 
 
+_UNREADABLE = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException, KeyError)
+"""What a file of no sense makes polars raise; its reader panics where a page's header lies."""
+
+
 @dataclass(frozen=True)
 class ContactBook:
     """The contacts of a plan's steps, read in blocks as they are needed. May be asked from several threads."""
@@ -90,7 +94,7 @@ class ContactBook:
         try:
             salt = bytes.fromhex(pl.read_parquet_metadata(path)[_SALT])
             found = contacts_digest(_pieces(path), salt)
-        except (OSError, pl.exceptions.PolarsError, KeyError, ValueError) as error:
+        except (*_UNREADABLE, ValueError) as error:
             raise _unusable("missing or cannot be read", path) from error
         if found != digest:
             raise _unusable("not those it was made with", path)
@@ -100,7 +104,7 @@ class ContactBook:
         """Address and phone of a step that writes at least one of them. Raises PlanError when the file is gone by now."""
         try:
             return _block(self.path, step // ROWS_PER_BLOCK)[step]
-        except (OSError, pl.exceptions.PolarsError, KeyError) as error:
+        except _UNREADABLE as error:
             raise _unusable("missing or cannot be read", self.path) from error
 
 

@@ -589,7 +589,7 @@ def with_second_sender(emulator: EmulatorProcess, folder: Path, **second: Any) -
 def test_calls_are_shared_among_the_senders_that_were_agreed_on(emulator: EmulatorProcess, tmp_path: Path) -> None:
     """Another administrator of the same customer: each signs in once and sends about half."""
     chosen = with_second_sender(emulator, tmp_path, subject="dua@admin.sd.belajar.id")
-    directory = connect(chosen, ScaledClock(500.0), SystemRandomness())[Jenjang.SD]
+    directory = connect(chosen, ScaledClock(1.0), SystemRandomness())[Jenjang.SD]
     granted = emulator.stats()["answers"].get("token", {}).get("200", 0)
     assert directory.customer_id() == emulator.customer_ids[Jenjang.SD]
     assert emulator.stats()["answers"]["token"]["200"] == granted + 2

@@ -354,7 +354,7 @@ class Governor:
     def _admit(self, stream: _Stream) -> tuple[Permit, float]:
         """A permit with its places and slots taken, and when it is due. The lock is held."""
         now = self._clock.monotonic()
-        number = min(range(len(self._senders)), key=lambda n: self._turn_of(self._senders[n], now))
+        number = self._next_sender(now) if len(self._senders) > 1 else 0
         sender = self._senders[number]
         permit = Permit(self, stream, number, sender)
         slots = [sender.calls.take(now), stream.retries.ready_at(now)]
@@ -364,10 +364,14 @@ class Governor:
         self._gate.under_way += 1
         return permit, max(slots)
 
-    @staticmethod
-    def _turn_of(sender: _Sender, now: float) -> tuple[float, float]:
-        """The sender that may send first; of several that may now, the one that has sent least lately."""
-        return max(now, sender.pause_ends, sender.calls.peek(now)), sender.calls.last
+    def _next_sender(self, now: float) -> int:
+        """Number of the sender that may send first; of several that may now, of the one whose last call is longest ago."""
+
+        def turn(number: int) -> tuple[float, float]:
+            sender = self._senders[number]
+            return max(now, sender.pause_ends, sender.calls.peek(now)), sender.calls.last
+
+        return min(range(len(self._senders)), key=turn)
 
     def _held_until(self, permit: Permit) -> float:
         """When the pauses end that a permit must still sit out. The lock is held, and given up to wait for a probe's answer."""

@@ -30,4 +30,4 @@ def test_a_step_that_ends_the_program_is_parked(effect, place):
         with Journal.open(case.run.journal, clock=ScaledClock()) as journal:
             assert list(journal.reasons()) == [(poison["step"], EventState.PARKED, ApplyReason.CRASHED)]
         wrong = [violation.what for violation in arena.judge()]
-    assert wrong == ["said to be parked for no reason"]
+    assert wrong == [f"carried out, or free to be, and said to be parked: {ApplyReason.CRASHED}"]

@@ -35,14 +35,15 @@ class Case:
     """Marker to the address that another administrator has given the account since."""
 
     def said(self) -> dict[int, str]:
-        """Step to `done` or `parked`, as the applier has it."""
+        """Step to `done`, or to `parked` with the reason if the applier has one."""
         if not self.run.journal.exists():
             lines = (self.run.path / CHECKPOINT).read_text().splitlines()
             words = {int(step): word for word, step in map(str.split, lines)}
             return {step: word for step, word in words.items() if word in {"done", "parked"}}
         with Journal.open(self.run.journal, clock=ScaledClock()) as journal:
             settled = [step for step in range(self.plan.steps.height) if journal.is_settled(step)]
-            return {step: "done" if journal.is_done(step) else "parked" for step in settled}
+            reasons = {step: reason for step, _, reason in journal.reasons()}
+            return {step: "done" if journal.is_done(step) else f"parked: {reasons.get(step)}" for step in settled}
 
 
 class Violation(NamedTuple):
@@ -91,8 +92,8 @@ def _wrong_with(step: Step, lines: list[dict[str, Any]], case: Case, said: str |
         if said == "done":
             yield "said to be done and is not"
         return
-    if said == "parked":
-        yield "said to be parked for no reason"
+    if said is not None and said != "done":
+        yield f"carried out, or free to be, and said to be {said}"
     if len(lines) != 1:
         yield f"{len(lines)} live accounts of one person"
         return

@@ -43,11 +43,13 @@ def official(emulator: EmulatorProcess, tenant: Jenjang, scopes: list[str] | Non
 class Plain:
     """Raw requests with a tenant's token, for what the official client would not send."""
 
-    def __init__(self, emulator: EmulatorProcess, tenant: Jenjang) -> None:
+    def __init__(self, emulator: EmulatorProcess, tenant: Jenjang, token: Any = None) -> None:
+        """Sign in, unless with a token that another one got."""
         self.url = emulator.url
         self.pool = urllib3.PoolManager(retries=False, timeout=30)
-        self.token = official(emulator, tenant)._http.credentials
-        self.token.refresh(_Asking(self.pool))
+        self.token = token or official(emulator, tenant)._http.credentials
+        if token is None:
+            self.token.refresh(_Asking(self.pool))
 
     def __call__(self, verb: str, path: str, body: Any = None, raw: bytes | None = None) -> tuple[int, Any]:
         """Send one request; returns status and decoded body."""

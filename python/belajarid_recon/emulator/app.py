@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import apsw
 
+from belajarid_recon.emulator.commits import Commits
 from belajarid_recon.emulator.control import BODY_BYTES_MAX as CONTROL_BODY_BYTES_MAX
 from belajarid_recon.emulator.control import PREFIX, Control
 from belajarid_recon.emulator.faults import Fault
@@ -26,7 +27,6 @@ TRANSPORT = "emulator.transport"
 HEADER = ("X-Emulator", "belajarid-recon")
 """On every answer; the server adds it. The real service never sends it."""
 BODY_BYTES_MAX = 1_024 * 1_024
-_COMMIT_SECONDS = 0.05
 _JSON_LINES = b"application/x-ndjson"
 
 
@@ -36,25 +36,24 @@ class App:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._control = Control(service)
-        service.storage.on_first_write = self._commit_soon
-
-    def _commit_soon(self) -> None:
-        asyncio.get_running_loop().call_later(_COMMIT_SECONDS, self._commit)
-
-    def _commit(self) -> None:
-        try:
-            self._service.commit()
-        except apsw.Error:
-            _give_up()
-            raise
+        self._commits = Commits(service.storage, _give_up)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request."""
         try:
             await self._serve(scope, receive, send)
         except apsw.Error:
-            _give_up()
+            self._commits.fail()
             raise
+
+    async def _durable(self) -> None:
+        """Wait until nothing that an answer may show can be lost by a kill of this process."""
+        self._service.keep_time()
+        await self._commits.wait()
+
+    async def _reply(self, send: Send, answer: Answer) -> None:
+        await self._durable()
+        await _reply(send, answer)
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         verb, path = scope["method"], scope["raw_path"].decode("ascii", "replace")
@@ -64,12 +63,12 @@ class App:
             await self._serve_control(scope, receive, send)
         elif path == "/token" and verb == "POST":
             raw = await _read(receive, BODY_BYTES_MAX)
-            await _reply(send, _too_large() if raw is None else self._service.grant(raw))
+            await self._reply(send, _too_large() if raw is None else self._service.grant(raw))
         elif path == "/batch" or path.startswith("/batch/"):
             message = "The emulator does not offer batches: send single calls."
-            await _reply(send, ApiError(501, "notImplemented", message).answer())
+            await self._reply(send, ApiError(501, "notImplemented", message).answer())
         else:
-            await _reply(send, ApiError(404, "notFound", "Not Found").answer())
+            await self._reply(send, ApiError(404, "notFound", "Not Found").answer())
 
     async def _serve_call(self, scope: Message, receive: Receive, send: Send, path: str) -> None:
         statistics = self._service.statistics
@@ -78,7 +77,7 @@ class App:
         except ApiError as error:
             statistics.rejected("none", error.reason)
             statistics.answered("none", error.status)
-            await _reply(send, error.answer())
+            await self._reply(send, error.answer())
             return
         tenant = admitted.access.tenant.jenjang
         under_way = statistics.enter(tenant)
@@ -88,7 +87,7 @@ class App:
                 await _cut(scope, receive)
                 return
             statistics.answered(admitted.method.name, answer.status)
-            await _reply(send, answer)
+            await self._reply(send, answer)
         finally:
             statistics.leave(tenant)
 
@@ -144,11 +143,12 @@ class App:
             try:
                 lines = self._control.account_lines(scope["query_string"])
             except ApiError as error:
-                await _reply(send, error.answer())
+                await self._reply(send, error.answer())
                 return
+            await self._durable()
             await _stream(send, lines)
             return
-        await _reply(send, _too_large() if raw is None else self._control.answer(scope["method"], path, raw))
+        await self._reply(send, _too_large() if raw is None else self._control.answer(scope["method"], path, raw))
 
 
 def _give_up() -> None:

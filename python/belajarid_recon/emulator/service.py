@@ -30,6 +30,8 @@ from belajarid_recon.errors import SettingsError
 DATABASE = "directory.sqlite"
 CREDENTIALS = "credentials"
 API = "/admin/directory/v1/"
+_TIME_AHEAD_SECONDS = 0.1
+"""Real seconds by which the kept time is ahead of the running one: a kill makes time jump by as much, and never go back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Service:
         self.storage = Storage(settings.folder / DATABASE)
         seed = _kept_seed(self.storage, settings)
         self.time = _opened_time(self.storage, ScaledClock(settings.scale))
+        self._time_kept = 0.0
         folder = _credentials_folder(settings.folder)
         self.tenants = {
             name: open_tenant(name, seed=seed, folder=folder, token_url=f"{url}token") for name in settings.tenants
@@ -93,17 +96,18 @@ class Service:
     def close(self) -> None:
         """Keep the emulated time and everything written, and close."""
         self.storage.on_first_write = lambda: None
-        self._save_time()
+        self._keep_time(self.time.elapsed())
         self.storage.close()
 
-    def commit(self) -> None:
-        """Make what was written durable, with how far emulated time had come by then."""
-        if self.storage.has_writes:
-            self._save_time()
-            self.storage.commit()
+    def keep_time(self) -> None:
+        """Before an answer leaves: write down an emulated time that is not behind what the answer may show."""
+        now = self.time.elapsed()
+        if now > self._time_kept:
+            self._keep_time(now + _TIME_AHEAD_SECONDS * self.settings.scale)
 
-    def _save_time(self) -> None:
-        self.storage.set_fact("elapsed", repr(self.time.elapsed()))
+    def _keep_time(self, elapsed: float) -> None:
+        self._time_kept = elapsed
+        self.storage.set_fact("elapsed", repr(elapsed))
 
     def grant(self, form: bytes) -> Answer:
         """Answer POST /token."""

@@ -1,7 +1,7 @@
 """State in SQLite, through one connection; what is searched by is in `index`.
 
-Writes go into a transaction that stays open until `commit`, which the server calls every few milliseconds; reads on the same
-connection see them at once. A kill of the emulator itself loses at most what came after the last commit; a stop loses nothing.
+Writes go into a transaction that stays open until `commit`, which the server calls in the next turn of its loop; reads on the same
+connection see them at once, and no answer leaves before the commit. So a kill of the emulator loses nothing that was answered.
 A user's answer is kept as the bytes that are sent, so that reading is copying.
 """
 
@@ -18,8 +18,6 @@ import orjson
 from belajarid_recon.errors import SettingsError
 
 FORMAT = 1
-WRITES_MAX = 5_000
-"""Writes a transaction may hold before it is committed without waiting for the clock."""
 
 _PRAGMAS = """
 PRAGMA locking_mode=EXCLUSIVE;
@@ -79,7 +77,7 @@ class Storage:
         self._database.execute(_TABLES)
         self._writes = 0
         self.on_first_write: Callable[[], None] = lambda: None
-        """Called when a transaction is opened; the server then sets its timer."""
+        """Called when a transaction is opened; the server then sees to its commit."""
         if self.fact("format", str(FORMAT)) != str(FORMAT):
             raise SettingsError(
                 f"the emulator's folder has another format: {file.parent}", hint="delete it, or use another folder"
@@ -90,25 +88,22 @@ class Storage:
         self.commit()
         self._database.close()
 
-    @property
-    def has_writes(self) -> bool:
-        """Whether something was written since the last commit."""
-        return self._writes > 0
-
     def commit(self) -> None:
         """Make every write so far durable."""
         if self._writes:
-            self._writes = 0
             self._database.execute("COMMIT")
+            self._writes = 0
+
+    def abandon(self) -> None:
+        """Undo every write since the last commit, as far as SQLite has not done so itself."""
+        self._writes = 0
+        if self._database.in_transaction:
+            self._database.execute("ROLLBACK")
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
         if not self._writes:
             self._database.execute("BEGIN IMMEDIATE")
             self.on_first_write()
-        elif self._writes >= WRITES_MAX:
-            self._database.execute("COMMIT")
-            self._database.execute("BEGIN IMMEDIATE")
-            self._writes = 0
         self._writes += 1
         self._database.execute(statement, values)
 

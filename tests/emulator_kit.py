@@ -53,11 +53,16 @@ class Plain:
 
     def __call__(self, verb: str, path: str, body: Any = None, raw: bytes | None = None) -> tuple[int, Any]:
         """Send one request; returns status and decoded body."""
+        answer = self.send(verb, path, body, raw)
+        return answer.status, json.loads(answer.data) if answer.data else None
+
+    def send(self, verb: str, path: str, body: Any = None, raw: bytes | None = None) -> Any:
+        """Send one request; returns the whole response."""
         sent = raw if raw is not None else None if body is None else json.dumps(body).encode()
         headers = {"authorization": f"Bearer {self.token.token}", "content-type": "application/json"}
         answer = self.pool.request(verb, f"{self.url}admin/directory/v1/{path}", body=sent, headers=headers)
         assert answer.headers["X-Emulator"] == "belajarid-recon"
-        return answer.status, json.loads(answer.data) if answer.data else None
+        return answer
 
 
 class _Asking:

@@ -1,7 +1,7 @@
 """What tests and demos see and change behind the API's back, under `/emulator/`. Not part of Google's surface; no token, no quota.
 
 GET stats | GET accounts?tenant= (JSON lines) | POST accounts (plant) | POST edits (change one) |
-POST, GET, DELETE faults | POST clock (jump ahead)
+POST, GET, DELETE faults | GET strikes | POST clock (jump ahead)
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import orjson
 from belajarid_recon.emulator import accounts
 from belajarid_recon.emulator.replies import Answer, ApiError, duplicate, encode, invalid
 from belajarid_recon.emulator.service import Service
+from belajarid_recon.emulator.statistics import nested
 from belajarid_recon.emulator.storage import StoredUser
 from belajarid_recon.emulator.tenants import Tenant
 from belajarid_recon.schemas import Jenjang
@@ -38,6 +39,7 @@ class Control:
             ("GET", "faults"): self._list_faults,
             ("POST", "faults"): self._add_fault,
             ("DELETE", "faults"): self._clear_faults,
+            ("GET", "strikes"): self._strikes,
             ("POST", "clock"): self._advance,
         }
 
@@ -74,6 +76,7 @@ class Control:
         return encode(
             {
                 **service.statistics.describe(),
+                "struck": nested(service.faults.counts()),
                 "faults": [fault.describe() for fault in service.faults.script],
                 "emulated_seconds": service.time.elapsed(),
                 "emulated_time": service.time.calendar(),
@@ -127,11 +130,15 @@ class Control:
         return Answer(200, self._service.users.edit(tenant, str(document.get("key")), changes).answer)
 
     def _add_fault(self, raw: bytes) -> Answer:
-        self._service.faults.add(_object(raw), frozenset(self._service.discovery.methods))
+        self._service.faults.add(_object(raw))
         return encode({})
 
     def _list_faults(self, _raw: bytes) -> Answer:
         return encode([fault.describe() for fault in self._service.faults.script])
+
+    def _strikes(self, _raw: bytes) -> Answer:
+        """Every call that met a fault, the oldest first: kind, method, tenant, which call, whether it was applied, what left."""
+        return encode(self._service.faults.strikes())
 
     def _clear_faults(self, _raw: bytes) -> Answer:
         self._service.faults.clear()

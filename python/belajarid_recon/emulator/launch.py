@@ -136,6 +136,15 @@ class EmulatorProcess:
         """Script a fault (emulator.faults says which there are)."""
         self._control("POST", "faults", {"method": method, "kind": kind, **script})
 
+    def swarm(self, seed: int, faults: list[dict[str, Any]]) -> None:
+        """Add faults that are drawn from a seed; each has a method, a kind, and as a rule a probability."""
+        self._control("POST", "faults", {"seed": seed, "swarm": faults})
+
+    def strikes(self) -> list[dict[str, Any]]:
+        """Every call that met a fault since they were last cleared, the oldest first (the last 100,000)."""
+        found: list[dict[str, Any]] = self._control("GET", "strikes")
+        return found
+
     def clear_faults(self) -> None:
         """Forget all scripted faults."""
         self._control("DELETE", "faults")

@@ -50,7 +50,7 @@ class Service:
         self.settings = settings
         self.discovery: Discovery = load_discovery()
         self.statistics = Statistics()
-        self.faults = Faults()
+        self.faults = Faults(frozenset(self.discovery.methods))
         self.storage = Storage(settings.folder / DATABASE)
         seed = _kept_seed(self.storage, settings)
         self.time = _opened_time(self.storage, ScaledClock(settings.scale))
@@ -139,17 +139,23 @@ class Service:
             return self.discovery.methods["users.insert"], ()
         return self.discovery.find(verb, path)
 
-    def perform(self, admitted: Admitted, query: bytes, raw: bytes) -> Answer:
-        """Check the request against the discovery document and carry it out. Raises ApiError."""
+    def perform(self, admitted: Admitted, query: bytes, raw: bytes, *, pretended: bool = False) -> Answer:
+        """Check the request against the discovery document and carry it out, or pretend to. Raises ApiError."""
         method = admitted.method
         parameters = method.parameters(query)
         body = method.body(raw)
         call = Call(method, admitted.access.tenant, admitted.path, parameters, body)
-        answer = self._methods[method.name](call)
-        self.statistics.applied(method.name, admitted.access.tenant.jenjang)
-        if "fields" in parameters and answer.body:
-            return answer._replace(body=filtered(answer.body, parameters["fields"], method, self.discovery))
-        return answer
+        if pretended:
+            answer = self.users.pretend(self._methods[method.name], call)
+        else:
+            answer = self._methods[method.name](call)
+            self.statistics.applied(method.name, admitted.access.tenant.jenjang)
+        fields = parameters.get("fields")
+        return (
+            answer._replace(body=filtered(answer.body, fields, method, self.discovery))
+            if fields and answer.body
+            else answer
+        )
 
 
 def _kept_seed(storage: Storage, settings: EmulatorSettings) -> int:

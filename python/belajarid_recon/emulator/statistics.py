@@ -41,7 +41,7 @@ class Statistics:
             self._applied[method, tenant] += 1
 
     def answered(self, method: str, status: int) -> None:
-        """An answer was handed to the socket."""
+        """An answer was handed to the socket, whole."""
         self._answers[method, status] += 1
 
     def rejected(self, method: str, reason: str) -> None:
@@ -49,22 +49,22 @@ class Statistics:
         self._rejected[method, reason] += 1
 
     def dropped(self, method: str) -> None:
-        """A call's connection was cut without an answer."""
+        """A call's connection was cut without an answer, or within it."""
         self._dropped[method] += 1
 
     def describe(self) -> dict[str, Any]:
         """Everything as JSON objects."""
         return {
-            "answers": _nested(self._answers),
-            "applied": _nested(self._applied),
-            "rejected": _nested(self._rejected),
+            "answers": nested(self._answers),
+            "applied": nested(self._applied),
+            "rejected": nested(self._rejected),
             "dropped": dict(self._dropped),
             "concurrent_calls_max": {"all": self._most_in_total}
             | {str(tenant): most for tenant, most in self._most_under_way.items()},
         }
 
 
-def _nested(counts: Counter[Any]) -> dict[str, dict[str, int]]:
+def nested(counts: Counter[Any]) -> dict[str, dict[str, int]]:
     """Counts by pair as an object of objects."""
     nested: dict[str, dict[str, int]] = {}
     for (outer, inner), count in sorted(counts.items()):

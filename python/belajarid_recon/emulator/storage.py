@@ -136,6 +136,15 @@ class Storage:
             (user.email, user.deleted_at, user.answer, password, user.number),
         )
 
+    def put_user_back(self, user: StoredUser, password: str | None) -> None:
+        """Make an account what it was, its password too."""
+        self.drop_user(user.number)
+        self.add_user(user, password)
+
+    def drop_user(self, number: int) -> None:
+        """Take an account out as if it had never been."""
+        self._write("DELETE FROM user WHERE number = ?", (number,))
+
     def user(self, number: int) -> StoredUser | None:
         """The account with this number, deleted or not."""
         for row in self._database.execute(f"{_SELECT_USER} WHERE number = ?", (number,)):
@@ -150,6 +159,12 @@ class Storage:
             (orjson.dumps(numbers).decode(),),
         )
         return [StoredUser(*row) for row in rows]
+
+    def password(self, number: int) -> str | None:
+        """What is stored for an account's password; None when it never had one."""
+        for (password,) in self._database.execute("SELECT password FROM user WHERE number = ?", (number,)):
+            return None if password is None else str(password)
+        return None
 
     def deleted_users(self, tenant: str, after: tuple[str, int], since: float) -> Iterator[StoredUser]:
         """A tenant's accounts deleted at `since` or later, by address and number, those behind `after` only."""
@@ -201,6 +216,10 @@ class Storage:
         for row in self._database.execute("SELECT tenant, scopes, expires_at FROM token WHERE digest = ?", (digest,)):
             return str(row[0]), str(row[1]), float(row[2])
         return None
+
+    def drop_token(self, digest: bytes) -> None:
+        """Forget one access token."""
+        self._write("DELETE FROM token WHERE digest = ?", (digest,))
 
     def forget_tokens(self, before: float) -> None:
         """Drop access tokens that expired before this emulated instant."""

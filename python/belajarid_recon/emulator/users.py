@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from heapq import merge as merge_sorted
 from itertools import islice
@@ -87,6 +87,12 @@ class Users:
         tenant = Jenjang(user.tenant)
         self._live[tenant] = self._live.get(tenant, 0) + 1
 
+    def _leave(self, user: StoredUser, account: Mapping[str, Any]) -> None:
+        """Take a live account out of all that finds it; its addresses are free."""
+        self._index.free(user.email, account.get("aliases", ()))
+        self._index.drop_external_ids(user.tenant, user.number, accounts.external_values(account))
+        self._live[Jenjang(user.tenant)] -= 1
+
     def taken(self, address: str) -> bool:
         """Whether a live account has this address, as primary one or alias."""
         return self._index.number(address) is not None
@@ -114,29 +120,27 @@ class Users:
     def get(self, call: Call) -> Answer:
         """GET /users/{userKey}."""
         _refuse_public_view(call)
-        return Answer(200, self._find(call.tenant, call.path[0]).answer)
+        return Answer(200, self.find(call.tenant, call.path[0]).answer)
 
     def update(self, call: Call) -> Answer:
         """PUT /users/{userKey}: what is absent stays, null clears, lists are replaced whole."""
-        stored = self._find(call.tenant, call.path[0])
+        stored = self.find(call.tenant, call.path[0])
         body = {field: value for field, value in call.body.items() if field not in accounts.DROPPED}
         return Answer(200, self._change(call.tenant, stored, body).answer)
 
     def delete(self, call: Call) -> Answer:
         """DELETE /users/{userKey}. The account stays listed as deleted for 20 days; its addresses are free at once."""
-        stored = self._find(call.tenant, call.path[0])
+        stored = self.find(call.tenant, call.path[0])
         account = orjson.loads(stored.answer)
         now = self._time.elapsed()
         account["deletionTime"] = self._time.calendar(now)
         self._storage.change_user(replace(stored, deleted_at=now, answer=accounts.rendered(account)), None)
-        self._index.free(stored.email, account.get("aliases", ()))
-        self._index.drop_external_ids(stored.tenant, stored.number, accounts.external_values(account))
-        self._live[call.tenant.jenjang] -= 1
+        self._leave(stored, account)
         return Answer(204, b"")
 
     def aliases(self, call: Call) -> Answer:
         """GET /users/{userKey}/aliases, not paged."""
-        account = orjson.loads(self._find(call.tenant, call.path[0]).answer)
+        account = orjson.loads(self.find(call.tenant, call.path[0]).answer)
         own = {"kind": "admin#directory#alias", "id": account["id"], "primaryEmail": account["primaryEmail"]}
         found = [{**own, "alias": alias} for alias in account.get("aliases", ())]
         document: dict[str, Any] = {"kind": "admin#directory#aliases", "etag": account["etag"]}
@@ -185,7 +189,24 @@ class Users:
 
     def edit(self, tenant: Tenant, key: str, body: dict[str, Any]) -> StoredUser:
         """Change an account as somebody with every right would: read-only fields can be written too."""
-        return self._change(tenant, self._find(tenant, key), body)
+        return self._change(tenant, self.find(tenant, key), body)
+
+    def pretend(self, method: Callable[[Call], Answer], call: Call) -> Answer:
+        """What insert, update, patch or delete would answer, everything left as it was. Raises ApiError as they do."""
+        before = self.find(call.tenant, call.path[0]) if call.path else None
+        if call.method.name == "users.delete":
+            return Answer(204, b"")
+        password = None if before is None else self._storage.password(before.number)
+        answer = method(call)
+        number = self._number if before is None else before.number
+        for user in self._storage.users([number]):
+            self._leave(user, orjson.loads(user.answer))
+        if before is None:
+            self._storage.drop_user(number)
+        else:
+            self._storage.put_user_back(before, password)
+            self._enter(before, orjson.loads(before.answer))
+        return answer
 
     # Steps of the methods
 
@@ -229,7 +250,7 @@ class Users:
         self._index.demote(stored.email)
         self._index.add_primary(address, stored.number)
 
-    def _find(self, tenant: Tenant, key: str) -> StoredUser:
+    def find(self, tenant: Tenant, key: str) -> StoredUser:
         """The live account with this id or address. Raises ApiError 403 or 404."""
         if "@" in key:
             address = key.lower()

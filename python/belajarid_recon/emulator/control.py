@@ -113,7 +113,8 @@ class Control:
     def _add_planted(self, tenant: Tenant, body: dict[str, Any]) -> str:
         if any(self._service.users.taken(one) for one in (body["primaryEmail"], *body.get("aliases", ()))):
             raise duplicate()
-        user = self._service.users.add(tenant, body, None)
+        with self._service.lag.unseen():
+            user = self._service.users.add(tenant, body, None)
         identity: str = orjson.loads(user.answer)["id"]
         return identity
 

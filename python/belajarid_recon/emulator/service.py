@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from secrets import token_bytes
 
@@ -15,6 +16,7 @@ from belajarid_recon.emulator.discovery import Discovery, Method, load_discovery
 from belajarid_recon.emulator.faults import Faults
 from belajarid_recon.emulator.fields import filtered
 from belajarid_recon.emulator.instants import EmulatedTime
+from belajarid_recon.emulator.lag import Lag
 from belajarid_recon.emulator.orgunits import Orgunits
 from belajarid_recon.emulator.pages import PageTokens
 from belajarid_recon.emulator.quotas import TenantQuotas
@@ -76,7 +78,8 @@ class Service:
         for tenant in tenants:
             self.orgunits.load(tenant)
         pages = PageTokens(bytes.fromhex(self.storage.fact("page-key", token_bytes(32).hex())))
-        self.users = Users(self.storage, self.time, self.orgunits, pages)
+        self.lag = Lag(self.settings.lag, self.storage, self.time)
+        self.users = Users(self.storage, self.time, self.orgunits, pages, self.lag)
         self.users.open(tenants, territory, self.quotas)
         customers = Customers(territory, self.time)
         self._methods: Mapping[str, Callable[[Call], Answer]] = {
@@ -145,10 +148,14 @@ class Service:
         parameters = method.parameters(query)
         body = method.body(raw)
         call = Call(method, admitted.access.tenant, admitted.path, parameters, body)
+        carry_out = self._methods[method.name]
+        if self.lag.is_on and method.name.startswith("users.") and call.path:
+            carry_out = partial(self._lagging, carry_out)
         if pretended:
-            answer = self.users.pretend(self._methods[method.name], call)
+            with self.lag.unseen():
+                answer = self.users.pretend(carry_out, call)
         else:
-            answer = self._methods[method.name](call)
+            answer = carry_out(call)
             self.statistics.applied(method.name, admitted.access.tenant.jenjang)
         fields = parameters.get("fields")
         return (
@@ -156,6 +163,13 @@ class Service:
             if fields and answer.body
             else answer
         )
+
+    def _lagging(self, carry_out: Callable[[Call], Answer], call: Call) -> Answer:
+        """Carry out a call about an account, unless it comes too early for that account."""
+        number = self.users.number(call.tenant, call.path[0])
+        self.lag.check(call, number)
+        answer = carry_out(call)
+        return answer if number is None or call.method.name != "users.get" else self.lag.dressed(answer, number)
 
 
 def _kept_seed(storage: Storage, settings: EmulatorSettings) -> int:

@@ -31,6 +31,31 @@ class EmulatorQuotas:
 
 
 @dataclass(frozen=True)
+class EmulatorLag:
+    """How long the directory takes to agree with itself, in emulated seconds; by default no time at all.
+
+    Google promises no numbers. In the field: seconds to minutes after an insert, a minute and more after a rename, 15 seconds to
+    minutes for lists, an hour and up to 36 for searches (reference, "Consistency").
+    """
+
+    insert_seconds: float = 0.0
+    """A new account is not found by its id (404), may lack its name, and cannot be changed (412 conditionNotMet)."""
+    rename_seconds: float = 0.0
+    """A renamed account cannot be changed (409 duplicate)."""
+    list_seconds: float = 0.0
+    """Lists show accounts as they were, and miss those that were not."""
+    search_seconds: float = 0.0
+    """The same for searches (`query=`)."""
+    seed: int | None = None
+    """With a seed each account has its own share of these numbers, from nothing to all; without, all of them all."""
+
+    def __post_init__(self) -> None:
+        """Refuse negative time."""
+        if min(self.insert_seconds, self.rename_seconds, self.list_seconds, self.search_seconds) < 0:
+            raise SettingsError("a lag cannot be negative")
+
+
+@dataclass(frozen=True)
 class EmulatorSettings:
     """One emulator: where it listens, where its state is, how fast its time runs, what it refuses."""
 
@@ -43,6 +68,7 @@ class EmulatorSettings:
     """Emulated seconds in a real second."""
     quotas: EmulatorQuotas = EmulatorQuotas()
     quotas_by_tenant: Mapping[Jenjang, EmulatorQuotas] = field(default_factory=dict)
+    lag: EmulatorLag = EmulatorLag()
     tenants: tuple[Jenjang, ...] = tuple(Jenjang)
     seed: int = 0
     """Decides customer ids and account ids. A folder keeps the one it was made with."""
@@ -90,9 +116,12 @@ def settings_from_json(text: str) -> EmulatorSettings:
         by_tenant = {
             Jenjang(name): replace(quotas, **limits) for name, limits in document.pop("quotas_by_tenant", {}).items()
         }
+        lag = EmulatorLag(**document.pop("lag", {}))
         tenants = tuple(Jenjang(name) for name in document.pop("tenants", tuple(Jenjang)))
         folder = Path(document.pop("folder"))
-        return EmulatorSettings(folder=folder, quotas=quotas, quotas_by_tenant=by_tenant, tenants=tenants, **document)
+        return EmulatorSettings(
+            folder=folder, quotas=quotas, quotas_by_tenant=by_tenant, lag=lag, tenants=tenants, **document
+        )
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise SettingsError(
             f"emulator settings are refused: {error}", hint='pass one JSON object, at least {"folder": "..."}'

@@ -78,6 +78,8 @@ class Storage:
         self._writes = 0
         self.on_first_write: Callable[[], None] = lambda: None
         """Called when a transaction is opened; the server then sees to its commit."""
+        self.on_change: Callable[[StoredUser | None, StoredUser], None] | None = None
+        """Told of every account that is made (None before) or changed, if somebody asked to be."""
         if self.fact("format", str(FORMAT)) != str(FORMAT):
             raise SettingsError(
                 f"the emulator's folder has another format: {file.parent}", hint="delete it, or use another folder"
@@ -124,6 +126,8 @@ class Storage:
 
     def add_user(self, user: StoredUser, password: str | None) -> None:
         """Store a new account."""
+        if self.on_change is not None:
+            self.on_change(None, user)
         self._write(
             "INSERT INTO user VALUES (?, ?, ?, ?, ?, ?, ?)",
             (user.number, user.tenant, user.email, user.deleted_at, user.marker, password, user.answer),
@@ -131,6 +135,8 @@ class Storage:
 
     def change_user(self, user: StoredUser, password: str | None) -> None:
         """Replace what an update may change; a password of None stays."""
+        if self.on_change is not None:
+            self.on_change(self.user(user.number), user)
         self._write(
             "UPDATE user SET email = ?, deleted_at = ?, answer = ?, password = coalesce(?, password) WHERE number = ?",
             (user.email, user.deleted_at, user.answer, password, user.number),

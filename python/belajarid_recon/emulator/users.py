@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from heapq import merge as merge_sorted
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from xxhash import xxh3_64_hexdigest
@@ -16,6 +16,7 @@ from belajarid_recon.emulator import accounts
 from belajarid_recon.emulator.call import Call, Territory
 from belajarid_recon.emulator.index import Index
 from belajarid_recon.emulator.instants import EmulatedTime
+from belajarid_recon.emulator.lag import Lag, Late, Place
 from belajarid_recon.emulator.orgunits import Orgunits
 from belajarid_recon.emulator.pages import PageTokens
 from belajarid_recon.emulator.quotas import TenantQuotas
@@ -56,11 +57,12 @@ class AccountIds:
 class Users:
     """The users of all tenants."""
 
-    def __init__(self, storage: Storage, time: EmulatedTime, orgunits: Orgunits, pages: PageTokens) -> None:
+    def __init__(self, storage: Storage, time: EmulatedTime, orgunits: Orgunits, pages: PageTokens, lag: Lag) -> None:
         self._storage = storage
         self._time = time
         self._orgunits = orgunits
         self._pages = pages
+        self._lag = lag
         self._ids = AccountIds(int(storage.fact("seed", "0")))
         self._index = Index()
         self._number = 0
@@ -160,11 +162,11 @@ class Users:
         after = self._pages.read(tenant, query, now)
         limit = int(query.get("maxResults", _PAGE_DEFAULT))
         if "query" in query:
-            found = self._search(call.tenant, query["query"], domains, after[0])
+            found = self._searched_page(call.tenant, query["query"], domains, (after, limit + 1))
         elif query.get("showDeleted", "").lower() == "true":
-            found = self._deleted(call.tenant, domains, after, limit + 1)
+            found = self._deleted_page(call.tenant, domains, (after, limit + 1))
         else:
-            found = self._live_page(domains, after[0], limit + 1)
+            found = self._listed_page(domains, (after, limit + 1))
         answers = [user.answer for user in found[:limit]]
         token = ""
         if len(found) > limit:
@@ -263,6 +265,13 @@ class Users:
             raise not_found("Resource Not Found: userKey")
         return stored
 
+    def number(self, tenant: Tenant, key: str) -> int | None:
+        """The number of the live account with this id or address; None when the tenant has none."""
+        try:
+            return self.find(tenant, key).number
+        except ApiError:
+            return None
+
     def _listed_domains(self, tenant: Tenant, query: Mapping[str, str]) -> tuple[str, ...]:
         """The domains a list goes over: exactly one of `domain` and `customer` must say."""
         if ("domain" in query) == ("customer" in query):
@@ -274,31 +283,80 @@ class Users:
         self._territory.check_domain(tenant, domain)
         return (domain,)
 
+    def _listed_page(self, domains: tuple[str, ...], where: tuple[Place, int]) -> list[StoredUser]:
+        """Live accounts of some domains behind a place, at most so many, as lists show them."""
+
+        def present(place: Place, limit: int) -> list[StoredUser]:
+            return self._live_page(domains, place[0], limit)
+
+        def belongs(user: StoredUser) -> bool:
+            return user.deleted_at is None and user.domain in domains
+
+        return self._lag.page(Late.LIST, present, belongs, *where)
+
     def _live_page(self, domains: tuple[str, ...], after: str, limit: int) -> list[StoredUser]:
         pages = [self._index.listing(domain).after(after, limit) for domain in domains]
         addresses = pages[0] if len(pages) == 1 else islice(merge_sorted(*pages), limit)
         return self._storage.users(self._index.numbers(addresses))
 
-    def _deleted(
-        self, tenant: Tenant, domains: tuple[str, ...], after: tuple[str, int], limit: int
-    ) -> list[StoredUser]:
+    def _deleted_page(self, tenant: Tenant, domains: tuple[str, ...], where: tuple[Place, int]) -> list[StoredUser]:
         since = self._time.elapsed() - DELETED_LIFE_SECONDS
-        found = self._storage.deleted_users(tenant.jenjang, after, since)
-        return list(islice((user for user in found if user.domain in domains), limit))
 
-    def _search(self, tenant: Tenant, text: str, domains: tuple[str, ...], after: str) -> list[StoredUser]:
-        """What `query=` finds. Two forms are known; any other is refused, never answered with too much."""
+        def present(place: Place, limit: int) -> list[StoredUser]:
+            found = self._storage.deleted_users(tenant.jenjang, place, since)
+            return list(islice((user for user in found if user.domain in domains), limit))
+
+        def belongs(user: StoredUser) -> bool:
+            return user.deleted_at is not None and user.deleted_at >= since and user.domain in domains
+
+        return self._lag.page(Late.LIST, present, belongs, *where)
+
+    def _searched_page(
+        self, tenant: Tenant, text: str, domains: tuple[str, ...], where: tuple[Place, int]
+    ) -> list[StoredUser]:
+        """What `query=` finds behind a place, at most so many."""
+        search = _Search.parsed(text)
+
+        def present(place: Place, limit: int) -> list[StoredUser]:
+            return [user for user in self._search(tenant, search) if user.domain in domains and user.email > place[0]][
+                :limit
+            ]
+
+        def belongs(user: StoredUser) -> bool:
+            return user.deleted_at is None and user.domain in domains and search.finds(user.answer)
+
+        return self._lag.page(Late.SEARCH, present, belongs, *where)
+
+    def _search(self, tenant: Tenant, search: _Search) -> list[StoredUser]:
+        """What a search finds, by address."""
+        if search.field == "email":
+            number = self._index.number(search.value.lower())
+            numbers: tuple[int, ...] = () if number is None else (number,)
+        else:
+            numbers = self._index.with_external_id(tenant.jenjang, search.value)
+        return sorted(self._storage.users(numbers), key=lambda user: user.email)
+
+
+class _Search(NamedTuple):
+    """What a query asks for."""
+
+    field: str
+    value: str
+
+    @staticmethod
+    def parsed(text: str) -> _Search:
+        """Read a query. Two forms are known; any other is refused, never answered with too much."""
         match = _SEARCH.fullmatch(text)
         if match is None:
             raise invalid("Invalid Input: query")
-        value = match[2] or match[3] or match[4]
-        if match[1] == "email":
-            number = self._index.number(value.lower())
-            numbers: tuple[int, ...] = () if number is None else (number,)
-        else:
-            numbers = self._index.with_external_id(tenant.jenjang, value)
-        found = [user for user in self._storage.users(numbers) if user.domain in domains and user.email > after]
-        return sorted(found, key=lambda user: user.email)
+        return _Search(match[1], match[2] or match[3] or match[4])
+
+    def finds(self, answer: bytes) -> bool:
+        """Whether an account is one of those it asks for."""
+        account = orjson.loads(answer)
+        if self.field == "email":
+            return self.value.lower() in (account["primaryEmail"], *account.get("aliases", ()))
+        return self.value in accounts.external_values(account)
 
 
 def _refuse_public_view(call: Call) -> None:

@@ -11,10 +11,12 @@ from urllib.parse import unquote
 
 import apsw
 
+from belajarid_recon.emulator import batches
+from belajarid_recon.emulator.batches import Batches
 from belajarid_recon.emulator.commits import Commits
 from belajarid_recon.emulator.control import BODY_BYTES_MAX as CONTROL_BODY_BYTES_MAX
 from belajarid_recon.emulator.control import PREFIX, Control
-from belajarid_recon.emulator.faults import Manner
+from belajarid_recon.emulator.faults import BATCH, Manner
 from belajarid_recon.emulator.performing import Delivery, Performer, Request
 from belajarid_recon.emulator.replies import TEXT_TYPE, Answer, ApiError
 from belajarid_recon.emulator.service import Service
@@ -49,6 +51,7 @@ class App:
         self._control = Control(service)
         self._commits = Commits(service.storage, _give_up)
         self._performer = Performer(service)
+        self._batches = Batches(service, self._performer)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -76,16 +79,15 @@ class App:
         elif path == "/token" and verb == "POST":
             raw = await _read(receive, BODY_BYTES_MAX)
             await self._reply(send, _too_large() if raw is None else self._service.grant(raw))
-        elif path == "/batch" or path.startswith("/batch/"):
-            message = "The emulator does not offer batches: send single calls."
-            await self._reply(send, ApiError(501, "notImplemented", message).answer())
+        elif path in batches.PATHS and verb == "POST":
+            await self._serve_batch(scope, Wire(receive, send))
         else:
             await self._reply(send, ApiError(404, "notFound", "Not Found").answer())
 
     async def _serve_call(self, scope: Message, receive: Receive, send: Send, path: str) -> None:
         statistics = self._service.statistics
         try:
-            admitted = self._service.admit(scope["method"], path, _authorization(scope))
+            admitted = self._service.admit(scope["method"], path, _header(scope, b"authorization"))
         except ApiError as error:
             statistics.rejected("none", error.reason)
             statistics.answered("none", error.status)
@@ -95,19 +97,36 @@ class App:
         under_way = statistics.enter(tenant)
         try:
             raw = await _read(receive, BODY_BYTES_MAX)
-            request = Request(admitted, scope["query_string"], raw or b"", _authorization(scope))
+            if self._service.settings.latency_seconds:
+                await asyncio.sleep(self._service.settings.latency_seconds)
+            request = Request(admitted, scope["query_string"], raw or b"", _header(scope, b"authorization"))
             delivery = Delivery(_too_large()) if raw is None else await self._performer.deliver(request, under_way)
             await self._deliver(admitted.method.name, delivery, scope, Wire(receive, send))
         finally:
             statistics.leave(tenant)
 
+    async def _serve_batch(self, scope: Message, wire: Wire) -> None:
+        raw = await _read(wire.receive, batches.BYTES_MAX)
+        if raw is None:
+            delivery = Delivery(_too_large())
+        else:
+            content_type = (_header(scope, b"content-type") or b"").decode("latin-1")
+            delivery = await self._batches.deliver(content_type, raw, _header(scope, b"authorization"))
+        for part in delivery.parts:
+            self._count(part.method, part.status if delivery.status == 200 else None)
+        await self._deliver(BATCH, delivery, scope, wire)
+
+    def _count(self, method: str, status: int | None) -> None:
+        """Count what a call is about to be answered; None when nothing whole leaves."""
+        if status is None:
+            self._service.statistics.dropped(method)
+        else:
+            self._service.statistics.answered(method, status)
+
     async def _deliver(self, method: str, delivery: Delivery, scope: Message, wire: Wire) -> None:
         """Send an answer the way its fault says, once it is durable, and count it."""
         await self._durable()
-        if delivery.status is None:
-            self._service.statistics.dropped(method)
-        else:
-            self._service.statistics.answered(method, delivery.status)
+        self._count(method, delivery.status)
         if delivery.manner is Manner.WHOLE:
             await _reply(wire.send, delivery.answer)
         elif delivery.manner is Manner.DRIPPED:
@@ -140,9 +159,9 @@ def _give_up() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _authorization(scope: Message) -> bytes | None:
+def _header(scope: Message, wanted: bytes) -> bytes | None:
     for name, value in scope["headers"]:
-        if name == b"authorization":
+        if name == wanted:
             found: bytes = value
             return found
     return None
@@ -183,8 +202,7 @@ async def _drip(send: Send, delivery: Delivery) -> None:
 async def _begin(send: Send, delivery: Delivery) -> None:
     """Send an answer up to somewhere in its body, whose whole length its head promises."""
     await _start(send, delivery.answer)
-    body = delivery.answer.body
-    await send({"type": "http.response.body", "body": body[: delivery.draw % len(body)], "more_body": True})
+    await send({"type": "http.response.body", "body": delivery.shortened().body, "more_body": True})
 
 
 async def _start(send: Send, answer: Answer) -> None:

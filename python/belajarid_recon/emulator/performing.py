@@ -6,6 +6,7 @@ A call is carried out between two awaits, never across one.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import orjson
@@ -49,10 +50,22 @@ class Delivery(NamedTuple):
     draw: int = 0
     """For a truncated answer: where it ends, counted around its length."""
 
+    method: str = ""
+    """For a part of a batch: whose answer it is."""
+    parts: tuple[Delivery, ...] = ()
+    """For a batch."""
+
     @property
     def status(self) -> int | None:
         """The status that leaves whole; None when nothing does."""
         return self.answer.status if self.manner in (Manner.WHOLE, Manner.DRIPPED) else None
+
+    def shortened(self) -> Answer:
+        """The answer, or for a truncated one what there is of it."""
+        body = self.answer.body
+        return (
+            self.answer._replace(body=body[: self.draw % len(body)]) if self.manner is Manner.TRUNCATED else self.answer
+        )
 
 
 class Performer:
@@ -73,8 +86,6 @@ class Performer:
         except ApiError as error:
             service.statistics.rejected(request.method, error.reason)
             return Delivery(error.answer())
-        if service.settings.latency_seconds:
-            await asyncio.sleep(service.settings.latency_seconds)
         strike = service.faults.draw(request.method, request.tenant) if service.faults.script else None
         if strike is None:
             return Delivery(self._swaps.pass_by((request.tenant, request.method), self._perform(request)))
@@ -90,26 +101,37 @@ class Performer:
     async def _struck(self, strike: Strike, request: Request) -> Delivery:
         """Carry a call out the way its fault's kind says."""
         does = strike.fault.does
-        if does.waits_before:
-            await asyncio.sleep(strike.fault.seconds)
         if does.meddles:
             return self._meddled(strike, request)
+        if does.swaps:
+            return await self._swapped(strike, request)
+
+        async def carry_out() -> Answer:
+            return self._perform(request, pretended=does.work is Work.PRETENDED)
+
+        return await self.around(strike, request.authorization, carry_out)
+
+    async def around(
+        self, strike: Strike, authorization: bytes | None, carry_out: Callable[[], Awaitable[Answer]]
+    ) -> Delivery:
+        """What a fault does before and behind a call, or instead of it."""
+        fault, does = strike.fault, strike.fault.does
+        if does.waits_before:
+            await asyncio.sleep(fault.seconds)
         if does.work is Work.LEFT:
             if does.revokes:
-                self._service.tokens.revoke(request.authorization)
-            return self._kept(strike, Delivery(strike.fault.answer(), does.manner))
-        answer = self._perform(request, pretended=does.work is Work.PRETENDED)
+                self._service.tokens.revoke(authorization)
+            return self._kept(strike, Delivery(fault.answer(), does.manner))
+        answer = await carry_out()
         if answer.status >= 400:
             strike.release()
             return Delivery(answer)
-        if does.swaps:
-            return await self._swapped(strike, request, answer)
         if does.waits_after:
-            await asyncio.sleep(strike.fault.seconds)
+            await asyncio.sleep(fault.seconds)
         manner = Manner.CUT if does.manner is Manner.TRUNCATED and not answer.body else does.manner
-        sent = strike.fault.answer() if does.scripted else answer
-        seconds = strike.fault.seconds or DRIP_SECONDS
-        return self._kept(strike, Delivery(sent, manner, seconds, strike.draw), applied=does.work is Work.DONE)
+        sent = fault.answer() if does.scripted else answer
+        delivery = Delivery(sent, manner, fault.seconds or DRIP_SECONDS, strike.draw)
+        return self._kept(strike, delivery, applied=does.work is Work.DONE)
 
     def _kept(
         self, strike: Strike, delivery: Delivery, *, applied: bool = False, account: str | None = None
@@ -118,10 +140,11 @@ class Performer:
         self._service.faults.struck(strike, Outcome(applied, delivery.status, account))
         return delivery
 
-    async def _swapped(self, strike: Strike, request: Request, answer: Answer) -> Delivery:
-        """Another call's answer. The first call of all has none to swap with and keeps its own."""
-        place = (request.tenant, request.method)
-        other = await self._swaps.wait(place, answer, strike.fault.seconds)
+    async def _swapped(self, strike: Strike, request: Request) -> Delivery:
+        """Another call's answer. A call that fails keeps its own, and so does the first of all, which has none to swap with."""
+        answer, other = self._perform(request), None
+        if answer.status < 400:
+            other = await self._swaps.wait((request.tenant, request.method), answer, strike.fault.seconds)
         if other is None:
             strike.release()
             return Delivery(answer)

@@ -262,11 +262,13 @@ def test_faults_strike_parts_and_batches(emulator: EmulatorProcess, sd: Plain) -
     ]
 
 
+BODIES = st.binary(max_size=40).filter(lambda body: b"--b~" not in body and not body.endswith(b"\r"))
+"""A CR before a bare LF is taken for a part of the line end: with clients that write either there is no telling."""
 TOKENS = st.text("abcXYZ019 +._-", min_size=1, max_size=12).map(str.strip).filter(bool)
 
 
 @given(
-    bodies=st.lists(st.tuples(st.none() | TOKENS, st.binary(max_size=40)), min_size=1, max_size=5),
+    bodies=st.lists(st.tuples(st.none() | TOKENS, BODIES), min_size=1, max_size=5),
     line=st.sampled_from([b"\n", b"\r\n"]),
 )
 def test_what_is_written_is_read(bodies: list[tuple[str | None, bytes]], line: bytes) -> None:

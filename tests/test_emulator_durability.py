@@ -51,9 +51,9 @@ def lane(sd: Plain, numbers: itertools.count[int], name: str, heard: Heard, othe
 
 def read(sd: Plain, heard: Heard, other: Heard) -> None:
     """What a read showed is an answer too, though its writer may not have heard yet."""
-    status, _ = sd("GET", f"users/{other.open}") if other.open else (404, None)
-    if status == 200:
-        heard.state.setdefault(other.open, "")
+    address = other.open  # that lane goes on meanwhile
+    if address and sd("GET", f"users/{address}")[0] == 200:
+        heard.state.setdefault(address, "")
 
 
 def lost(emulator: EmulatorProcess, heard: list[Heard]) -> list[str]:

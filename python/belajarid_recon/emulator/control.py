@@ -1,6 +1,6 @@
 """What tests and demos see and change behind the API's back, under `/emulator/`. Not part of Google's surface; no token, no quota.
 
-GET stats | GET accounts?tenant= (JSON lines) | POST accounts (plant) | POST edits (change one) |
+GET stats | GET minutes | GET accounts?tenant= (JSON lines) | POST accounts (plant) | POST edits (change one) |
 POST, GET, DELETE faults | GET strikes | POST clock (jump ahead)
 """
 
@@ -40,6 +40,7 @@ class Control:
             ("POST", "faults"): self._add_fault,
             ("DELETE", "faults"): self._clear_faults,
             ("GET", "strikes"): self._strikes,
+            ("GET", "minutes"): self._minutes,
             ("POST", "clock"): self._advance,
         }
 
@@ -140,6 +141,10 @@ class Control:
     def _strikes(self, _raw: bytes) -> Answer:
         """Every call that met a fault, the oldest first: kind, method, tenant, which call, whether it was applied, what left."""
         return encode(self._service.faults.strikes())
+
+    def _minutes(self, _raw: bytes) -> Answer:
+        """Calls by method and refusals by reason, for each emulated minute and tenant."""
+        return encode(self._service.statistics.minutes.describe())
 
     def _clear_faults(self, _raw: bytes) -> Answer:
         self._service.faults.clear()

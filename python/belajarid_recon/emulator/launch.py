@@ -110,6 +110,11 @@ class EmulatorProcess:
         found: dict[str, Any] = self._control("GET", "stats")
         return found
 
+    def minutes(self) -> list[dict[str, Any]]:
+        """Each emulated minute of each tenant since its start (the last 10,080): minute, tenant, calls by method, refused by reason."""
+        found: list[dict[str, Any]] = self._control("GET", "minutes")
+        return found
+
     def accounts(self, tenant: Jenjang) -> Iterator[dict[str, Any]]:
         """Every account of a tenant, deleted ones too: tenant, deleted, marker, inserts, account."""
         response = self._pool.request("GET", f"{self.url}emulator/accounts?tenant={tenant}", preload_content=False)

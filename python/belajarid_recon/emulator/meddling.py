@@ -37,7 +37,7 @@ class Meddler:
             "other-unmark": _unmarked,
         }
         try:
-            account: dict[str, Any] = orjson.loads(self.users.edit(tenant, key, {}).answer)
+            account: dict[str, Any] = orjson.loads(self.users.find(tenant, key).answer)
             identity: str = account["id"]
             if kind == "other-delete":
                 self.users.delete(Call(self.delete, tenant, (identity,), {}, {}))

@@ -13,8 +13,10 @@ import orjson
 
 from belajarid_recon.emulator.faults import Manner, Outcome, Strike, Work
 from belajarid_recon.emulator.meddling import Meddler
+from belajarid_recon.emulator.quotas import LIMIT_REASONS
 from belajarid_recon.emulator.replies import Answer, ApiError
 from belajarid_recon.emulator.service import Admitted, Service
+from belajarid_recon.emulator.statistics import Minute
 from belajarid_recon.emulator.swaps import Swaps
 
 DRIP_SECONDS = 0.2
@@ -79,13 +81,13 @@ class Performer:
     async def deliver(self, request: Request, under_way: int) -> Delivery:
         """The answer of an admitted call, of which its tenant has `under_way` at once."""
         service = self._service
+        self._minute(request).calls[request.method] += 1
         try:
             quotas = service.quotas[request.admitted.access.tenant.jenjang]
             quotas.check_concurrency(under_way)
             quotas.take_call()
         except ApiError as error:
-            service.statistics.rejected(request.method, error.reason)
-            return Delivery(error.answer())
+            return Delivery(self._refused(request, error))
         strike = service.faults.draw(request.method, request.tenant) if service.faults.script else None
         if strike is None:
             return Delivery(self._swaps.pass_by((request.tenant, request.method), self._perform(request)))
@@ -95,8 +97,17 @@ class Performer:
         try:
             return self._service.perform(request.admitted, request.query, request.raw, pretended=pretended)
         except ApiError as error:
-            self._service.statistics.rejected(request.method, error.reason)
-            return error.answer()
+            return self._refused(request, error)
+
+    def _refused(self, request: Request, error: ApiError) -> Answer:
+        """The answer of a refusal, counted; in the minute too when a limit refused."""
+        self._service.statistics.rejected(request.method, error.reason)
+        if error.reason in LIMIT_REASONS:
+            self._minute(request).refused[error.reason] += 1
+        return error.answer()
+
+    def _minute(self, request: Request) -> Minute:
+        return self._service.statistics.minutes.at(self._service.time.elapsed(), request.tenant)
 
     async def _struck(self, strike: Strike, request: Request) -> Delivery:
         """Carry a call out the way its fault's kind says."""

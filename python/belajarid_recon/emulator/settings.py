@@ -23,6 +23,9 @@ class EmulatorQuotas:
     """
 
     calls_per_minute: int = 2_400
+    calls_by_whole_minutes: bool = False
+    """Google does not say whether a minute is any sixty seconds or one of the clock. False: a bucket that fills steadily and holds a
+    minute's calls. True: each minute of emulated time has its calls, and what it does not use is lost."""
     creations_per_second_and_domain: int = 10
     orgunit_writes_per_second: int = 1
     orgunits_max: int = 40_000

@@ -3,15 +3,59 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
 _APPLYING = frozenset({"users.insert", "users.update", "users.delete", "orgunits.insert"})
+
+
+MINUTES_MAX = 7 * 24 * 60
+"""Minutes of tenants that are kept: a day of seven."""
+
+
+@dataclass(slots=True)
+class Minute:
+    """What one tenant did in one emulated minute."""
+
+    minute: int
+    """Counted from the folder's first start."""
+    tenant: str
+    calls: Counter[str] = field(default_factory=Counter)
+    """By method: all that came, whatever became of them."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """By reason: those that a limit refused."""
+
+
+class Minutes:
+    """Calls and refusals by emulated minute, the newest kept."""
+
+    def __init__(self) -> None:
+        self._by_place: dict[tuple[int, str], Minute] = {}
+
+    def at(self, emulated_seconds: float, tenant: str) -> Minute:
+        """The minute of an instant."""
+        place = (int(emulated_seconds // 60), tenant)
+        found = self._by_place.get(place)
+        if found is None:
+            found = self._by_place[place] = Minute(*place)
+            if len(self._by_place) > MINUTES_MAX:
+                del self._by_place[next(iter(self._by_place))]
+        return found
+
+    def describe(self) -> list[dict[str, Any]]:
+        """All of them in order, as JSON objects."""
+        found = (self._by_place[place] for place in sorted(self._by_place))
+        return [
+            {"minute": one.minute, "tenant": one.tenant, "calls": dict(one.calls), "refused": dict(one.refused)}
+            for one in found
+        ]
 
 
 class Statistics:
     """What was asked, what was done, and what was answered: three things that differ as soon as a fault strikes."""
 
     def __init__(self) -> None:
+        self.minutes = Minutes()
         self._answers: Counter[tuple[str, int]] = Counter()
         self._rejected: Counter[tuple[str, str]] = Counter()
         self._applied: Counter[tuple[str, str]] = Counter()

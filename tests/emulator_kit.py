@@ -64,19 +64,26 @@ class CheckedRequest(HttpRequest):
 class Plain:
     """Raw requests with a tenant's token, for what the official client would not send."""
 
-    def __init__(self, emulator: EmulatorProcess, tenant: Jenjang) -> None:
+    def __init__(self, emulator: EmulatorProcess, tenant: Jenjang, token: Any = None) -> None:
+        """Sign in, unless with a token that another one got."""
         self.url = emulator.url
         self.pool = urllib3.PoolManager(retries=False, timeout=30)
-        self.token = official(emulator, tenant)._http.credentials
-        self.token.refresh(_Asking(self.pool))
+        self.token = token or official(emulator, tenant)._http.credentials
+        if token is None:
+            self.token.refresh(_Asking(self.pool))
 
     def __call__(self, verb: str, path: str, body: Any = None, raw: bytes | None = None) -> tuple[int, Any]:
         """Send one request; returns status and decoded body."""
+        answer = self.send(verb, path, body, raw)
+        return answer.status, json.loads(answer.data) if answer.data else None
+
+    def send(self, verb: str, path: str, body: Any = None, raw: bytes | None = None) -> Any:
+        """Send one request; returns the whole response."""
         sent = raw if raw is not None else None if body is None else json.dumps(body).encode()
         headers = {"authorization": f"Bearer {self.token.token}", "content-type": "application/json"}
         answer = self.pool.request(verb, f"{self.url}admin/directory/v1/{path}", body=sent, headers=headers)
         assert answer.headers["X-Emulator"] == "belajarid-recon"
-        return answer.status, json.loads(answer.data) if answer.data else None
+        return answer
 
 
 class _Asking:

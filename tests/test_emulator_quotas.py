@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from belajarid_recon.emulator.launch import EmulatorProcess
-from belajarid_recon.emulator.quotas import Bucket
+from belajarid_recon.emulator.quotas import Bucket, Window
 from belajarid_recon.emulator.settings import EmulatorQuotas, EmulatorSettings
+from belajarid_recon.emulator.statistics import MINUTES_MAX, Minutes
 from belajarid_recon.schemas import Jenjang
 from emulator_kit import Plain, person
 
@@ -118,6 +120,61 @@ def test_calls_at_once_are_limited_when_asked(tmp_path: Path) -> None:
         assert set(outcomes) == {(200, ""), (429, "rateLimitExceeded")}
         assert outcomes.count((200, "")) >= 2
         assert emulator.stats()["concurrent_calls_max"]["sd"] >= 3
+
+
+def test_each_minute_says_what_came_and_what_was_refused(tmp_path: Path) -> None:
+    """Calls by method and refusals by reason, by emulated minute and tenant; a fault's refusal is none of a limit's."""
+    with started(tmp_path / "e", EmulatorQuotas(calls_per_minute=40), SD, SMP, scale=0.01) as emulator:
+        sd, smp = Plain(emulator, SD), Plain(emulator, SMP)
+        for number in range(12):
+            sd("POST", "users", person(f"murid{number}@sd.belajar.id"))
+        smp("GET", "customers/my_customer")
+        emulator.advance(60)
+        emulator.fault("customers.get", "403-quota")
+        statuses = [sd("GET", "customers/my_customer")[0] for _ in range(42)]
+        assert statuses.count(403) == 3
+        assert emulator.minutes() == [
+            {"minute": 0, "tenant": "sd", "calls": {"users.insert": 12}, "refused": {"quotaExceeded": 2}},
+            {"minute": 0, "tenant": "smp", "calls": {"customers.get": 1}, "refused": {}},
+            {"minute": 1, "tenant": "sd", "calls": {"customers.get": 42}, "refused": {"userRateLimitExceeded": 2}},
+        ]
+
+
+def test_only_so_many_minutes_are_kept() -> None:
+    """The oldest go first."""
+    minutes = Minutes()
+    for minute in range(MINUTES_MAX + 5):
+        minutes.at(minute * 60.0, "sd").calls["users.get"] += 1
+    found = minutes.describe()
+    assert (len(found), found[0]["minute"], found[-1]["minute"]) == (MINUTES_MAX, 5, MINUTES_MAX + 4)
+
+
+def test_calls_can_be_counted_by_whole_minutes(tmp_path: Path) -> None:
+    """What a minute does not use is lost, and the next one begins at once with all of its own."""
+    quotas = EmulatorQuotas(calls_per_minute=10, calls_by_whole_minutes=True)
+    with started(tmp_path / "e", quotas, SD, scale=0.01) as emulator:
+        sd = Plain(emulator, SD)
+
+        def passed(count: int) -> int:
+            return [sd("GET", "customers/my_customer")[0] for _ in range(count)].count(200)
+
+        assert passed(4) == 4
+        emulator.advance(58)
+        assert passed(9) == 6
+        emulator.advance(3)
+        assert passed(15) == 10
+
+
+@given(gaps=st.lists(st.floats(0, 30, allow_nan=False), max_size=80), limit=st.integers(1, 6))
+def test_a_window_gives_each_minute_its_own(gaps: list[float], limit: int) -> None:
+    """No minute gives more than the limit, and none refuses before it gave that much."""
+    window = Window(limit)
+    now, taken, asked = 0.0, Counter[int](), Counter[int]()
+    for gap in gaps:
+        now += gap
+        asked[int(now // 60)] += 1
+        taken[int(now // 60)] += window.take(now)
+    assert taken == {minute: min(count, limit) for minute, count in asked.items()}
 
 
 @given(

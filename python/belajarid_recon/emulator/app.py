@@ -1,4 +1,4 @@
-"""The ASGI application: sockets on one side, the service on the other. A call is carried out between two awaits, never across one."""
+"""The ASGI application: sockets on one side, the service on the other."""
 
 from __future__ import annotations
 
@@ -6,27 +6,40 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import apsw
 
+from belajarid_recon.emulator import batches
+from belajarid_recon.emulator.batches import Batches
+from belajarid_recon.emulator.commits import Commits
 from belajarid_recon.emulator.control import BODY_BYTES_MAX as CONTROL_BODY_BYTES_MAX
 from belajarid_recon.emulator.control import PREFIX, Control
-from belajarid_recon.emulator.faults import Fault
+from belajarid_recon.emulator.faults import BATCH, Manner
+from belajarid_recon.emulator.performing import Delivery, Performer, Request
 from belajarid_recon.emulator.replies import TEXT_TYPE, Answer, ApiError
-from belajarid_recon.emulator.service import Admitted, Service
+from belajarid_recon.emulator.service import Service
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+
+class Wire(NamedTuple):
+    """Both ends of one request."""
+
+    receive: Receive
+    send: Send
+
 
 TRANSPORT = "emulator.transport"
 """Where the server puts the connection's transport in the scope, so that a fault can cut it."""
 HEADER = ("X-Emulator", "belajarid-recon")
 """On every answer; the server adds it. The real service never sends it."""
 BODY_BYTES_MAX = 1_024 * 1_024
-_COMMIT_SECONDS = 0.05
+_DRIPS = 8
+"""Pieces of a dripped answer."""
 _JSON_LINES = b"application/x-ndjson"
 
 
@@ -36,25 +49,26 @@ class App:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._control = Control(service)
-        service.storage.on_first_write = self._commit_soon
-
-    def _commit_soon(self) -> None:
-        asyncio.get_running_loop().call_later(_COMMIT_SECONDS, self._commit)
-
-    def _commit(self) -> None:
-        try:
-            self._service.commit()
-        except apsw.Error:
-            _give_up()
-            raise
+        self._commits = Commits(service.storage, _give_up)
+        self._performer = Performer(service)
+        self._batches = Batches(service, self._performer)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request."""
         try:
             await self._serve(scope, receive, send)
         except apsw.Error:
-            _give_up()
+            self._commits.fail()
             raise
+
+    async def _durable(self) -> None:
+        """Wait until nothing that an answer may show can be lost by a kill of this process."""
+        self._service.keep_time()
+        await self._commits.wait()
+
+    async def _reply(self, send: Send, answer: Answer) -> None:
+        await self._durable()
+        await _reply(send, answer)
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         verb, path = scope["method"], scope["raw_path"].decode("ascii", "replace")
@@ -64,12 +78,11 @@ class App:
             await self._serve_control(scope, receive, send)
         elif path == "/token" and verb == "POST":
             raw = await _read(receive, BODY_BYTES_MAX)
-            await _reply(send, _too_large() if raw is None else self._service.grant(raw))
-        elif path == "/batch" or path.startswith("/batch/"):
-            message = "The emulator does not offer batches: send single calls."
-            await _reply(send, ApiError(501, "notImplemented", message).answer())
+            await self._reply(send, _too_large() if raw is None else self._service.grant(raw))
+        elif path in batches.PATHS and verb == "POST":
+            await self._serve_batch(scope, Wire(receive, send))
         else:
-            await _reply(send, ApiError(404, "notFound", "Not Found").answer())
+            await self._reply(send, ApiError(404, "notFound", "Not Found").answer())
 
     async def _serve_call(self, scope: Message, receive: Receive, send: Send, path: str) -> None:
         statistics = self._service.statistics
@@ -78,67 +91,56 @@ class App:
         except ApiError as error:
             statistics.rejected("none", error.reason)
             statistics.answered("none", error.status)
-            await _reply(send, error.answer())
+            await self._reply(send, error.answer())
             return
         tenant = admitted.access.tenant.jenjang
         under_way = statistics.enter(tenant)
         try:
-            answer = await self._call(admitted, under_way, scope, receive)
-            if answer is None:
-                await _cut(scope, receive)
-                return
-            statistics.answered(admitted.method.name, answer.status)
-            await _reply(send, answer)
+            raw = await _read(receive, BODY_BYTES_MAX)
+            if self._service.settings.latency_seconds:
+                await asyncio.sleep(self._service.settings.latency_seconds)
+            query, body = scope["query_string"], raw or b""
+            if admitted.method.verb != scope["method"]:
+                query, body = body, b""
+            request = Request(admitted, query, body, _header(scope, b"authorization"))
+            delivery = Delivery(_too_large()) if raw is None else await self._performer.deliver(request, under_way)
+            await self._deliver(admitted.method.name, delivery, scope, Wire(receive, send))
         finally:
             statistics.leave(tenant)
 
-    async def _call(self, admitted: Admitted, under_way: int, scope: Message, receive: Receive) -> Answer | None:
-        """The answer of an admitted call; None when a fault cuts the connection instead."""
-        service = self._service
-        tenant = admitted.access.tenant.jenjang
-        raw = await _read(receive, BODY_BYTES_MAX)
+    async def _serve_batch(self, scope: Message, wire: Wire) -> None:
+        raw = await _read(wire.receive, batches.BYTES_MAX)
         if raw is None:
-            return _too_large()
-        query = scope["query_string"]
-        if admitted.method.verb != scope["method"]:
-            query, raw = raw, b""
-        try:
-            quotas = service.quotas[tenant]
-            quotas.check_concurrency(under_way)
-            quotas.take_call()
-        except ApiError as error:
-            service.statistics.rejected(admitted.method.name, error.reason)
-            return error.answer()
-        if service.settings.latency_seconds:
-            await asyncio.sleep(service.settings.latency_seconds)
-        fault = service.faults.draw(admitted.method.name, tenant) if service.faults.script else None
-        if fault is None:
-            return self._perform(admitted, query, raw)
-        return await self._perform_faulty(fault, admitted, query, raw)
+            delivery = Delivery(_too_large())
+        else:
+            content_type = (_header(scope, b"content-type") or b"").decode("latin-1")
+            delivery = await self._batches.deliver(content_type, raw, _header(scope, b"authorization"))
+        for part in delivery.parts:
+            self._count(part.method, part.status if delivery.status == 200 else None)
+        await self._deliver(BATCH, delivery, scope, wire)
 
-    def _perform(self, admitted: Admitted, query: bytes, raw: bytes) -> Answer:
-        try:
-            return self._service.perform(admitted, query, raw)
-        except ApiError as error:
-            self._service.statistics.rejected(admitted.method.name, error.reason)
-            return error.answer()
+    def _count(self, method: str, status: int | None) -> None:
+        """Count what a call is about to be answered; None when nothing whole leaves."""
+        if status is None:
+            self._service.statistics.dropped(method)
+        else:
+            self._service.statistics.answered(method, status)
 
-    async def _perform_faulty(self, fault: Fault, admitted: Admitted, query: bytes, raw: bytes) -> Answer | None:
-        """Carry a call out the way a fault's kind says."""
-        does = fault.does
-        if does.waits_before:
-            await asyncio.sleep(fault.seconds)
-        if does.applies:
-            answer = self._perform(admitted, query, raw)
-            if answer.status >= 400:
-                fault.release()
-                return answer
-        if does.waits_after:
-            await asyncio.sleep(fault.seconds)
-        if not does.answers:
-            self._service.statistics.dropped(admitted.method.name)
-            return None
-        return fault.answer() if does.scripted else answer
+    async def _deliver(self, method: str, delivery: Delivery, scope: Message, wire: Wire) -> None:
+        """Send an answer the way its fault says, once it is durable, and count it."""
+        await self._durable()
+        self._count(method, delivery.status)
+        if delivery.manner is Manner.WHOLE:
+            await _reply(wire.send, delivery.answer)
+        elif delivery.manner is Manner.DRIPPED:
+            await _drip(wire.send, delivery)
+        else:
+            if delivery.manner is Manner.TRUNCATED:
+                await _begin(wire.send, delivery)
+                scope[TRANSPORT].close()
+            else:
+                scope[TRANSPORT].abort()
+            await _closed(wire.receive)
 
     async def _serve_control(self, scope: Message, receive: Receive, send: Send) -> None:
         raw = await _read(receive, CONTROL_BODY_BYTES_MAX)
@@ -147,11 +149,12 @@ class App:
             try:
                 lines = self._control.account_lines(scope["query_string"])
             except ApiError as error:
-                await _reply(send, error.answer())
+                await self._reply(send, error.answer())
                 return
+            await self._durable()
             await _stream(send, lines)
             return
-        await _reply(send, _too_large() if raw is None else self._control.answer(scope["method"], path, raw))
+        await self._reply(send, _too_large() if raw is None else self._control.answer(scope["method"], path, raw))
 
 
 def _give_up() -> None:
@@ -192,13 +195,34 @@ async def _read(receive: Receive, limit: int) -> bytes | None:
 
 
 async def _reply(send: Send, answer: Answer) -> None:
+    await _start(send, answer)
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+async def _drip(send: Send, delivery: Delivery) -> None:
+    """Send an answer in pieces, each after a pause."""
+    body = delivery.answer.body
+    await _start(send, delivery.answer)
+    size = max(1, -(-len(body) // _DRIPS))
+    for start in range(0, len(body), size):
+        await asyncio.sleep(delivery.seconds / _DRIPS)
+        await send({"type": "http.response.body", "body": body[start : start + size], "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _begin(send: Send, delivery: Delivery) -> None:
+    """Send an answer up to somewhere in its body, whose whole length its head promises."""
+    await _start(send, delivery.answer)
+    await send({"type": "http.response.body", "body": delivery.shortened().body, "more_body": True})
+
+
+async def _start(send: Send, answer: Answer) -> None:
     headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body))]
     if answer.status == 204:
         headers = []
     if answer.retry_after_seconds is not None:
         headers.append((b"retry-after", b"%d" % answer.retry_after_seconds))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
 
 
 async def _stream(send: Send, pieces: Iterator[bytes]) -> None:
@@ -208,9 +232,8 @@ async def _stream(send: Send, pieces: Iterator[bytes]) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _cut(scope: Message, receive: Receive) -> None:
-    """Close the connection without an answer, and wait until the server has seen it closed."""
-    scope[TRANSPORT].abort()
+async def _closed(receive: Receive) -> None:
+    """Wait until the server has seen that the connection is closed."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

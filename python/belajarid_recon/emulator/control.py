@@ -1,7 +1,7 @@
 """What tests and demos see and change behind the API's back, under `/emulator/`. Not part of Google's surface; no token, no quota.
 
-GET stats | GET accounts?tenant= (JSON lines) | POST accounts (plant) | POST edits (change one) |
-POST, GET, DELETE faults | POST clock (jump ahead) | POST sign-in (try a password)
+GET stats | GET minutes | GET accounts?tenant= (JSON lines) | POST accounts (plant) | POST edits (change one) |
+POST, GET, DELETE faults | GET strikes | POST clock (jump ahead) | POST sign-in (try a password)
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import orjson
 from belajarid_recon.emulator import accounts
 from belajarid_recon.emulator.replies import Answer, ApiError, duplicate, encode, invalid
 from belajarid_recon.emulator.service import Service
+from belajarid_recon.emulator.statistics import nested
 from belajarid_recon.emulator.storage import StoredUser
 from belajarid_recon.emulator.tenants import Tenant
 from belajarid_recon.schemas import Jenjang
@@ -38,6 +39,8 @@ class Control:
             ("GET", "faults"): self._list_faults,
             ("POST", "faults"): self._add_fault,
             ("DELETE", "faults"): self._clear_faults,
+            ("GET", "strikes"): self._strikes,
+            ("GET", "minutes"): self._minutes,
             ("POST", "clock"): self._advance,
             ("POST", "sign-in"): lambda raw: self._service.sign_in.attempt(_object(raw)),
         }
@@ -75,6 +78,7 @@ class Control:
         return encode(
             {
                 **service.statistics.describe(),
+                "struck": nested(service.faults.counts()),
                 "faults": [fault.describe() for fault in service.faults.script],
                 "emulated_seconds": service.time.elapsed(),
                 "emulated_time": service.time.calendar(),
@@ -111,7 +115,8 @@ class Control:
     def _add_planted(self, tenant: Tenant, body: dict[str, Any]) -> str:
         if any(self._service.users.taken(one) for one in (body["primaryEmail"], *body.get("aliases", ()))):
             raise duplicate()
-        user = self._service.users.add(tenant, body, None)
+        with self._service.lag.unseen():
+            user = self._service.users.add(tenant, body, None)
         identity: str = orjson.loads(user.answer)["id"]
         return identity
 
@@ -128,11 +133,19 @@ class Control:
         return Answer(200, self._service.users.edit(tenant, str(document.get("key")), changes).answer)
 
     def _add_fault(self, raw: bytes) -> Answer:
-        self._service.faults.add(_object(raw), frozenset(self._service.discovery.methods))
+        self._service.faults.add(_object(raw))
         return encode({})
 
     def _list_faults(self, _raw: bytes) -> Answer:
         return encode([fault.describe() for fault in self._service.faults.script])
+
+    def _strikes(self, _raw: bytes) -> Answer:
+        """Every call that met a fault, the oldest first: kind, method, tenant, which call, whether it was applied, what left."""
+        return encode(self._service.faults.strikes())
+
+    def _minutes(self, _raw: bytes) -> Answer:
+        """Calls by method and refusals by reason, for each emulated minute and tenant."""
+        return encode(self._service.statistics.minutes.describe())
 
     def _clear_faults(self, _raw: bytes) -> Answer:
         self._service.faults.clear()

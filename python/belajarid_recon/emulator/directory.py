@@ -13,7 +13,7 @@ from belajarid_recon.emulator.call import Call, Territory
 from belajarid_recon.emulator.custom_schemas import CustomSchemas
 from belajarid_recon.emulator.customers import Customers
 from belajarid_recon.emulator.groups import Groups
-from belajarid_recon.emulator.instants import EmulatedTime
+from belajarid_recon.emulator.lag import Lag
 from belajarid_recon.emulator.members import Members
 from belajarid_recon.emulator.orgunits import Orgunits
 from belajarid_recon.emulator.pages import PageTokens
@@ -41,18 +41,18 @@ class Directory:
 
 
 def open_directory(
-    storage: Storage, time: EmulatedTime, tenants: Mapping[Jenjang, Tenant], quotas: Mapping[Jenjang, TenantQuotas]
+    storage: Storage, lag: Lag, tenants: Mapping[Jenjang, Tenant], quotas: Mapping[Jenjang, TenantQuotas]
 ) -> Directory:
     """Read what is stored and make it answer."""
     territory = Territory(tenants.values())
-    customers = Customers(storage, territory, time)
+    customers = Customers(storage, territory, lag.time)
     customers.load(tenants.values())
     orgunits = Orgunits(storage, territory, quotas)
     for tenant in tenants.values():
         orgunits.load(tenant)
     pages = PageTokens(bytes.fromhex(storage.fact("page-key", token_bytes(32).hex())))
     custom = CustomSchemas(storage, territory)
-    users = Users(storage, time, orgunits, custom, pages)
+    users = Users(storage, lag, orgunits, custom, pages)
     users.open(tenants.values(), territory, quotas)
     orgunits.on_move = users.follow_unit
     custom.on_delete = users.drop_custom
@@ -68,7 +68,7 @@ def open_directory(
         **_of_customers(customers, users),
         **_of_units(orgunits, custom),
     }
-    return Directory(orgunits, users, SignIn(tenants.values(), users, storage, time), methods)
+    return Directory(orgunits, users, SignIn(tenants.values(), users, storage, lag.time), methods)
 
 
 def _of_users(users: Users, aliases: Aliases, roles: Roles) -> dict[str, Perform]:

@@ -110,6 +110,11 @@ class EmulatorProcess:
         found: dict[str, Any] = self._control("GET", "stats")
         return found
 
+    def minutes(self) -> list[dict[str, Any]]:
+        """Each emulated minute of each tenant since its start (the last 10,080): minute, tenant, calls by method, refused by reason."""
+        found: list[dict[str, Any]] = self._control("GET", "minutes")
+        return found
+
     def accounts(self, tenant: Jenjang) -> Iterator[dict[str, Any]]:
         """Every account of a tenant, deleted ones too: tenant, deleted, marker, inserts, account."""
         response = self._pool.request("GET", f"{self.url}emulator/accounts?tenant={tenant}", preload_content=False)
@@ -141,6 +146,15 @@ class EmulatorProcess:
     def fault(self, method: str, kind: str, **script: Any) -> None:  # noqa: ANN401 - see faults.Fault
         """Script a fault (emulator.faults says which there are)."""
         self._control("POST", "faults", {"method": method, "kind": kind, **script})
+
+    def swarm(self, seed: int, faults: list[dict[str, Any]]) -> None:
+        """Add faults that are drawn from a seed; each has a method, a kind, and as a rule a probability."""
+        self._control("POST", "faults", {"seed": seed, "swarm": faults})
+
+    def strikes(self) -> list[dict[str, Any]]:
+        """Every call that met a fault since they were last cleared, the oldest first (the last 100,000)."""
+        found: list[dict[str, Any]] = self._control("GET", "strikes")
+        return found
 
     def clear_faults(self) -> None:
         """Forget all scripted faults."""

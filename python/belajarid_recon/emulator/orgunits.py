@@ -88,6 +88,10 @@ class Orgunits:
         self._by_path[tenant.jenjang] = {unit.path.casefold(): unit for unit in units}
         self._by_id.update({unit.id: unit for unit in units})
 
+    def paths(self, tenant: Tenant) -> list[str]:
+        """The paths of all of a tenant's units, in order."""
+        return sorted(unit.path for unit in self._by_path[tenant.jenjang].values())
+
     def canonical_path(self, tenant: Tenant, path: str) -> str:
         """The path in the case it was made with. Raises ApiError when the tenant has no such unit."""
         unit = self._by_path[tenant.jenjang].get(path.casefold())

@@ -6,6 +6,9 @@ from belajarid_recon.emulator.instants import EmulatedTime
 from belajarid_recon.emulator.replies import ApiError
 from belajarid_recon.emulator.settings import EmulatorQuotas
 
+LIMIT_REASONS = frozenset({"userRateLimitExceeded", "quotaExceeded", "rateLimitExceeded"})
+"""Why a limit refuses. Nothing else here does for these reasons; faults are not counted among refusals."""
+
 
 class Bucket:
     """`rate` tokens an emulated second, at most `capacity` saved up."""
@@ -29,6 +32,27 @@ class Bucket:
         return True
 
 
+class Window:
+    """At most `limit` in each whole minute of emulated time, however they fall in it."""
+
+    __slots__ = ("_limit", "_minute", "_taken")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._minute = -1
+        self._taken = 0
+
+    def take(self, now: float) -> bool:
+        """Take one if the minute has one left."""
+        minute = int(now // 60)
+        if minute != self._minute:
+            self._minute, self._taken = minute, 0
+        if self._taken >= self._limit:
+            return False
+        self._taken += 1
+        return True
+
+
 class TenantQuotas:
     """The limits of one tenant at work. Every refusal names the reason the reference gives for it."""
 
@@ -38,7 +62,9 @@ class TenantQuotas:
         self._time = time
         self._jitter = jitter_seconds
         calls = limits.calls_per_minute / 60
-        self._calls = Bucket(calls, calls * max(60.0, jitter_seconds), time.elapsed())
+        self._calls: Bucket | Window = Bucket(calls, calls * max(60.0, jitter_seconds), time.elapsed())
+        if limits.calls_by_whole_minutes:
+            self._calls = Window(limits.calls_per_minute)
         self._orgunit_writes = self._per_second(limits.orgunit_writes_per_second)
         self._creations: dict[str, Bucket] = {}
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from belajarid_recon.components import Clock, ScaledClock
@@ -13,6 +15,7 @@ from belajarid_recon.emulator.discovery import Discovery, Method, load_discovery
 from belajarid_recon.emulator.faults import Faults
 from belajarid_recon.emulator.fields import filtered
 from belajarid_recon.emulator.instants import EmulatedTime
+from belajarid_recon.emulator.lag import Lag
 from belajarid_recon.emulator.quotas import TenantQuotas
 from belajarid_recon.emulator.replies import Answer, ApiError, GrantError
 from belajarid_recon.emulator.settings import EmulatorSettings
@@ -25,6 +28,8 @@ from belajarid_recon.errors import SettingsError
 DATABASE = "directory.sqlite"
 CREDENTIALS = "credentials"
 API = "/admin/directory/v1/"
+_TIME_AHEAD_SECONDS = 0.1
+"""Real seconds by which the kept time is ahead of the running one: a kill makes time jump by as much, and never go back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +48,11 @@ class Service:
         self.settings = settings
         self.discovery: Discovery = load_discovery()
         self.statistics = Statistics()
-        self.faults = Faults()
+        self.faults = Faults(frozenset(self.discovery.methods))
         self.storage = Storage(settings.folder / DATABASE)
         seed = _kept_seed(self.storage, settings)
         self.time = _opened_time(self.storage, ScaledClock(settings.scale))
+        self._time_kept = 0.0
         folder = _credentials_folder(settings.folder)
         self.tenants = {
             name: open_tenant(name, seed=seed, folder=folder, token_url=f"{url}token") for name in settings.tenants
@@ -59,7 +65,8 @@ class Service:
     def _open_methods(self) -> None:
         jitter = self.settings.jitter_seconds * self.settings.scale
         self.quotas = {name: TenantQuotas(self.settings.quotas_of(name), self.time, jitter) for name in self.tenants}
-        directory = open_directory(self.storage, self.time, self.tenants, self.quotas)
+        self.lag = Lag(self.settings.lag, self.storage, self.time)
+        directory = open_directory(self.storage, self.lag, self.tenants, self.quotas)
         self.orgunits, self.users, self.sign_in = directory.orgunits, directory.users, directory.sign_in
         self._methods = directory.methods
 
@@ -71,17 +78,18 @@ class Service:
     def close(self) -> None:
         """Keep the emulated time and everything written, and close."""
         self.storage.on_first_write = lambda: None
-        self._save_time()
+        self._keep_time(self.time.elapsed())
         self.storage.close()
 
-    def commit(self) -> None:
-        """Make what was written durable, with how far emulated time had come by then."""
-        if self.storage.has_writes:
-            self._save_time()
-            self.storage.commit()
+    def keep_time(self) -> None:
+        """Before an answer leaves: write down an emulated time that is not behind what the answer may show."""
+        now = self.time.elapsed()
+        if now > self._time_kept:
+            self._keep_time(now + _TIME_AHEAD_SECONDS * self.settings.scale)
 
-    def _save_time(self) -> None:
-        self.storage.set_fact("elapsed", repr(self.time.elapsed()))
+    def _keep_time(self, elapsed: float) -> None:
+        self._time_kept = elapsed
+        self.storage.set_fact("elapsed", repr(elapsed))
 
     def grant(self, form: bytes) -> Answer:
         """Answer POST /token."""
@@ -113,18 +121,35 @@ class Service:
             return self.discovery.methods["users.insert"], ()
         return self.discovery.find(verb, path)
 
-    def perform(self, admitted: Admitted, query: bytes, raw: bytes) -> Answer:
-        """Check the request against the discovery document and carry it out. Raises ApiError."""
+    def perform(self, admitted: Admitted, query: bytes, raw: bytes, *, pretended: bool = False) -> Answer:
+        """Check the request against the discovery document and carry it out, or pretend to. Raises ApiError."""
         method = admitted.method
         parameters = method.parameters(query)
         body = method.body(raw)
         call = Call(method, admitted.access.tenant, admitted.path, parameters, body)
-        answer = self._methods[method.name](call)
-        if method.verb != "GET":
-            self.statistics.applied(method.name, admitted.access.tenant.jenjang)
-        if "fields" in parameters and answer.body:
-            return answer._replace(body=filtered(answer.body, parameters["fields"], method, self.discovery))
-        return answer
+        carry_out = self._methods[method.name]
+        if self.lag.is_on and method.name.startswith("users.") and call.path:
+            carry_out = partial(self._lagging, carry_out)
+        if pretended:
+            with self.lag.unseen():
+                answer = self.users.pretend(carry_out, call)
+        else:
+            answer = carry_out(call)
+            if method.verb != "GET":
+                self.statistics.applied(method.name, admitted.access.tenant.jenjang)
+        fields = parameters.get("fields")
+        return (
+            answer._replace(body=filtered(answer.body, fields, method, self.discovery))
+            if fields and answer.body
+            else answer
+        )
+
+    def _lagging(self, carry_out: Callable[[Call], Answer], call: Call) -> Answer:
+        """Carry out a call about an account, unless it comes too early for that account."""
+        number = self.users.number(call)
+        self.lag.check(call, number)
+        answer = carry_out(call)
+        return answer if number is None or call.method.name != "users.get" else self.lag.dressed(answer, number)
 
 
 def _kept_seed(storage: Storage, settings: EmulatorSettings) -> int:

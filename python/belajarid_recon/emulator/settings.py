@@ -23,11 +23,39 @@ class EmulatorQuotas:
     """
 
     calls_per_minute: int = 2_400
+    calls_by_whole_minutes: bool = False
+    """Google does not say whether a minute is any sixty seconds or one of the clock. False: a bucket that fills steadily and holds a
+    minute's calls. True: each minute of emulated time has its calls, and what it does not use is lost."""
     creations_per_second_and_domain: int = 10
     orgunit_writes_per_second: int = 1
     orgunits_max: int = 40_000
     concurrent_calls_max: int | None = None
     accounts_max: int | None = None
+
+
+@dataclass(frozen=True)
+class EmulatorLag:
+    """How long the directory takes to agree with itself, in emulated seconds; by default no time at all.
+
+    Google promises no numbers. In the field: seconds to minutes after an insert, a minute and more after a rename, 15 seconds to
+    minutes for lists, an hour and up to 36 for searches (reference, "Consistency").
+    """
+
+    insert_seconds: float = 0.0
+    """A new account is not found by its id (404), may lack its name, and cannot be changed (412 conditionNotMet)."""
+    rename_seconds: float = 0.0
+    """A renamed account cannot be changed (409 duplicate)."""
+    list_seconds: float = 0.0
+    """Lists show accounts as they were, and miss those that were not."""
+    search_seconds: float = 0.0
+    """The same for searches (`query=`)."""
+    seed: int | None = None
+    """With a seed each account has its own share of these numbers, from nothing to all; without, all of them all."""
+
+    def __post_init__(self) -> None:
+        """Refuse negative time."""
+        if min(self.insert_seconds, self.rename_seconds, self.list_seconds, self.search_seconds) < 0:
+            raise SettingsError("a lag cannot be negative")
 
 
 @dataclass(frozen=True)
@@ -43,6 +71,7 @@ class EmulatorSettings:
     """Emulated seconds in a real second."""
     quotas: EmulatorQuotas = EmulatorQuotas()
     quotas_by_tenant: Mapping[Jenjang, EmulatorQuotas] = field(default_factory=dict)
+    lag: EmulatorLag = EmulatorLag()
     tenants: tuple[Jenjang, ...] = tuple(Jenjang)
     seed: int = 0
     """Decides customer ids and account ids. A folder keeps the one it was made with."""
@@ -90,9 +119,12 @@ def settings_from_json(text: str) -> EmulatorSettings:
         by_tenant = {
             Jenjang(name): replace(quotas, **limits) for name, limits in document.pop("quotas_by_tenant", {}).items()
         }
+        lag = EmulatorLag(**document.pop("lag", {}))
         tenants = tuple(Jenjang(name) for name in document.pop("tenants", tuple(Jenjang)))
         folder = Path(document.pop("folder"))
-        return EmulatorSettings(folder=folder, quotas=quotas, quotas_by_tenant=by_tenant, tenants=tenants, **document)
+        return EmulatorSettings(
+            folder=folder, quotas=quotas, quotas_by_tenant=by_tenant, lag=lag, tenants=tenants, **document
+        )
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise SettingsError(
             f"emulator settings are refused: {error}", hint='pass one JSON object, at least {"folder": "..."}'

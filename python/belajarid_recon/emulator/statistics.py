@@ -3,13 +3,56 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
+
+MINUTES_MAX = 7 * 24 * 60
+"""Minutes of tenants that are kept: a day of seven."""
+
+
+@dataclass(slots=True)
+class Minute:
+    """What one tenant did in one emulated minute."""
+
+    minute: int
+    """Counted from the folder's first start."""
+    tenant: str
+    calls: Counter[str] = field(default_factory=Counter)
+    """By method: all that came, whatever became of them."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """By reason: those that a limit refused."""
+
+
+class Minutes:
+    """Calls and refusals by emulated minute, the newest kept."""
+
+    def __init__(self) -> None:
+        self._by_place: dict[tuple[int, str], Minute] = {}
+
+    def at(self, emulated_seconds: float, tenant: str) -> Minute:
+        """The minute of an instant."""
+        place = (int(emulated_seconds // 60), tenant)
+        found = self._by_place.get(place)
+        if found is None:
+            found = self._by_place[place] = Minute(*place)
+            if len(self._by_place) > MINUTES_MAX:
+                del self._by_place[next(iter(self._by_place))]
+        return found
+
+    def describe(self) -> list[dict[str, Any]]:
+        """All of them in order, as JSON objects."""
+        found = (self._by_place[place] for place in sorted(self._by_place))
+        return [
+            {"minute": one.minute, "tenant": one.tenant, "calls": dict(one.calls), "refused": dict(one.refused)}
+            for one in found
+        ]
 
 
 class Statistics:
     """What was asked, what was done, and what was answered: three things that differ as soon as a fault strikes."""
 
     def __init__(self) -> None:
+        self.minutes = Minutes()
         self._answers: Counter[tuple[str, int]] = Counter()
         self._rejected: Counter[tuple[str, str]] = Counter()
         self._applied: Counter[tuple[str, str]] = Counter()
@@ -38,7 +81,7 @@ class Statistics:
         self._applied[method, tenant] += 1
 
     def answered(self, method: str, status: int) -> None:
-        """An answer was handed to the socket."""
+        """An answer was handed to the socket, whole."""
         self._answers[method, status] += 1
 
     def rejected(self, method: str, reason: str) -> None:
@@ -46,22 +89,22 @@ class Statistics:
         self._rejected[method, reason] += 1
 
     def dropped(self, method: str) -> None:
-        """A call's connection was cut without an answer."""
+        """A call's connection was cut without an answer, or within it."""
         self._dropped[method] += 1
 
     def describe(self) -> dict[str, Any]:
         """Everything as JSON objects."""
         return {
-            "answers": _nested(self._answers),
-            "applied": _nested(self._applied),
-            "rejected": _nested(self._rejected),
+            "answers": nested(self._answers),
+            "applied": nested(self._applied),
+            "rejected": nested(self._rejected),
             "dropped": dict(self._dropped),
             "concurrent_calls_max": {"all": self._most_in_total}
             | {str(tenant): most for tenant, most in self._most_under_way.items()},
         }
 
 
-def _nested(counts: Counter[Any]) -> dict[str, dict[str, int]]:
+def nested(counts: Counter[Any]) -> dict[str, dict[str, int]]:
     """Counts by pair as an object of objects."""
     nested: dict[str, dict[str, int]] = {}
     for (outer, inner), count in sorted(counts.items()):

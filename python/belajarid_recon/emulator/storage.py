@@ -1,7 +1,7 @@
 """State in SQLite, through one connection; what is searched by is in `index`.
 
-Writes go into a transaction that stays open until `commit`, which the server calls every few milliseconds; reads on the same
-connection see them at once. A kill of the emulator itself loses at most what came after the last commit; a stop loses nothing.
+Writes go into a transaction that stays open until `commit`, which the server calls in the next turn of its loop; reads on the same
+connection see them at once, and no answer leaves before the commit. So a kill of the emulator loses nothing that was answered.
 A user's answer is kept as the bytes that are sent, so that reading is copying.
 """
 
@@ -18,8 +18,6 @@ import orjson
 from belajarid_recon.errors import SettingsError
 
 FORMAT = 1
-WRITES_MAX = 5_000
-"""Writes a transaction may hold before it is committed without waiting for the clock."""
 
 _PRAGMAS = """
 PRAGMA locking_mode=EXCLUSIVE;
@@ -79,7 +77,9 @@ class Storage:
         self._database.execute(_TABLES)
         self._writes = 0
         self.on_first_write: Callable[[], None] = lambda: None
-        """Called when a transaction is opened; the server then sets its timer."""
+        """Called when a transaction is opened; the server then sees to its commit."""
+        self.on_change: Callable[[StoredUser | None, StoredUser], None] | None = None
+        """Told of every account that is made (None before) or changed, if somebody asked to be."""
         if self.fact("format", str(FORMAT)) != str(FORMAT):
             raise SettingsError(
                 f"the emulator's folder has another format: {file.parent}", hint="delete it, or use another folder"
@@ -90,25 +90,22 @@ class Storage:
         self.commit()
         self._database.close()
 
-    @property
-    def has_writes(self) -> bool:
-        """Whether something was written since the last commit."""
-        return self._writes > 0
-
     def commit(self) -> None:
         """Make every write so far durable."""
         if self._writes:
-            self._writes = 0
             self._database.execute("COMMIT")
+            self._writes = 0
+
+    def abandon(self) -> None:
+        """Undo every write since the last commit, as far as SQLite has not done so itself."""
+        self._writes = 0
+        if self._database.in_transaction:
+            self._database.execute("ROLLBACK")
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
         if not self._writes:
             self._database.execute("BEGIN IMMEDIATE")
             self.on_first_write()
-        elif self._writes >= WRITES_MAX:
-            self._database.execute("COMMIT")
-            self._database.execute("BEGIN IMMEDIATE")
-            self._writes = 0
         self._writes += 1
         self._database.execute(statement, values)
 
@@ -129,6 +126,8 @@ class Storage:
 
     def add_user(self, user: StoredUser, password: str | None) -> None:
         """Store a new account."""
+        if self.on_change is not None:
+            self.on_change(None, user)
         self._write(
             "INSERT INTO user VALUES (?, ?, ?, ?, ?, ?, ?)",
             (user.number, user.tenant, user.email, user.deleted_at, user.marker, password, user.answer),
@@ -136,10 +135,21 @@ class Storage:
 
     def change_user(self, user: StoredUser, password: str | None) -> None:
         """Replace what an update may change; a password of None stays."""
+        if self.on_change is not None:
+            self.on_change(self.user(user.number), user)
         self._write(
             "UPDATE user SET email = ?, deleted_at = ?, answer = ?, password = coalesce(?, password) WHERE number = ?",
             (user.email, user.deleted_at, user.answer, password, user.number),
         )
+
+    def put_user_back(self, user: StoredUser, password: str | None) -> None:
+        """Make an account what it was, its password too."""
+        self.drop_user(user.number)
+        self.add_user(user, password)
+
+    def drop_user(self, number: int) -> None:
+        """Take an account out as if it had never been."""
+        self._write("DELETE FROM user WHERE number = ?", (number,))
 
     def user(self, number: int) -> StoredUser | None:
         """The account with this number, deleted or not."""
@@ -216,6 +226,10 @@ class Storage:
         for row in self._database.execute("SELECT tenant, scopes, expires_at FROM token WHERE digest = ?", (digest,)):
             return str(row[0]), str(row[1]), float(row[2])
         return None
+
+    def drop_token(self, digest: bytes) -> None:
+        """Forget one access token."""
+        self._write("DELETE FROM token WHERE digest = ?", (digest,))
 
     def forget_tokens(self, before: float) -> None:
         """Drop access tokens that expired before this emulated instant."""

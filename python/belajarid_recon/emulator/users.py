@@ -15,7 +15,7 @@ from belajarid_recon.emulator import accounts
 from belajarid_recon.emulator.call import Call, Territory
 from belajarid_recon.emulator.custom_schemas import CustomSchemas
 from belajarid_recon.emulator.index import Index
-from belajarid_recon.emulator.instants import EmulatedTime
+from belajarid_recon.emulator.lag import Lag, Late, Place
 from belajarid_recon.emulator.orgunits import Orgunits
 from belajarid_recon.emulator.pages import PageTokens
 from belajarid_recon.emulator.projection import projected
@@ -60,10 +60,11 @@ class Users:
     """The users of all tenants."""
 
     def __init__(
-        self, storage: Storage, time: EmulatedTime, orgunits: Orgunits, custom: CustomSchemas, pages: PageTokens
+        self, storage: Storage, lag: Lag, orgunits: Orgunits, custom: CustomSchemas, pages: PageTokens
     ) -> None:
         self._storage = storage
-        self.time = time
+        self._lag = lag
+        self.time = lag.time
         self._orgunits = orgunits
         self._custom = custom
         self._pages = pages
@@ -96,12 +97,13 @@ class Users:
         self._live[tenant] = self._live.get(tenant, 0) + 1
         self._orgunits.enter(tenant, account["orgUnitPath"])
 
-    def _leave(self, tenant: Tenant, user: StoredUser, account: Mapping[str, Any]) -> None:
+    def _leave(self, user: StoredUser, account: Mapping[str, Any]) -> None:
         """Take a live account out of all that finds it; its addresses are free."""
         self.index.free(user.email, account.get("aliases", ()))
         self.index.drop_external_ids(user.tenant, user.number, accounts.external_values(account))
-        self._live[tenant.jenjang] -= 1
-        self._orgunits.leave(tenant.jenjang, account["orgUnitPath"])
+        tenant = Jenjang(user.tenant)
+        self._live[tenant] -= 1
+        self._orgunits.leave(tenant, account["orgUnitPath"])
 
     def taken(self, address: str) -> bool:
         """Whether a live account or a group has this address, as primary one or alias."""
@@ -152,7 +154,7 @@ class Users:
         now = self.time.elapsed()
         account["deletionTime"] = self.time.calendar(now)
         self._storage.change_user(replace(stored, deleted_at=now, answer=accounts.rendered(account)), None)
-        self._leave(call.tenant, stored, account)
+        self._leave(stored, account)
         return Answer(204, b"")
 
     def undelete(self, call: Call) -> Answer:
@@ -161,10 +163,7 @@ class Users:
         It comes back into the unit the body names, the root otherwise, with those of its aliases that are still free. Refused
         when its address was given away (409) and when the customer is full (412), as Google's help on restoring users says.
         """
-        number = self._ids.number(call.path[0])
-        stored = None if number is None else self._storage.user(number)
-        if stored is None or stored.tenant != call.tenant.jenjang:
-            raise not_found("Resource Not Found: userKey")
+        stored = self._by_id(call.tenant, call.path[0])
         if stored.deleted_at is None or stored.deleted_at < self.time.elapsed() - DELETED_LIFE_SECONDS:
             raise precondition("This account cannot be undeleted.")
         path = self._orgunits.canonical_path(call.tenant, call.body.get("orgUnitPath") or "/")
@@ -202,11 +201,11 @@ class Users:
         if "query" in query:
             if shows_deleted:
                 raise not_offered("a search among deleted accounts")
-            found = self._search(call.tenant, Search.parsed(query["query"]), domains, (after[0], limit + 1))
+            found = self._searched_page(call.tenant, Search.parsed(query["query"]), domains, (after, limit + 1))
         elif shows_deleted:
-            found = self._deleted(call.tenant, domains, after, limit + 1)
+            found = self._deleted_page(call.tenant, domains, (after, limit + 1))
         else:
-            found = self._live_page(domains, after[0], limit + 1)
+            found = self._listed_page(domains, (after, limit + 1))
         answers = [projected(user.answer, query) for user in found[:limit]]
         token = ""
         if len(found) > limit:
@@ -282,6 +281,23 @@ class Users:
         """The accounts with these numbers, in their order; numbers of nobody are left out."""
         return self._storage.users(numbers)
 
+    def pretend(self, method: Callable[[Call], Answer], call: Call) -> Answer:
+        """What insert, update, patch or delete would answer, everything left as it was. Raises ApiError as they do."""
+        before = self.find(call.tenant, call.path[0]) if call.path else None
+        if call.method.name == "users.delete":
+            return Answer(204, b"")
+        password = None if before is None else self._storage.password(before.number)
+        answer = method(call)
+        number = self._number if before is None else before.number
+        for user in self._storage.users([number]):
+            self._leave(user, orjson.loads(user.answer))
+        if before is None:
+            self._storage.drop_user(number)
+        else:
+            self._storage.put_user_back(before, password)
+            self._enter(before, orjson.loads(before.answer))
+        return answer
+
     # Steps of the methods
 
     def _check_room(self, tenant: Tenant) -> None:
@@ -351,10 +367,28 @@ class Users:
     def find(self, tenant: Tenant, key: str) -> StoredUser:
         """The live account with this id or address. Raises ApiError 403 or 404."""
         number = self.index.number(self._territory.resolved(tenant, key)) if "@" in key else self._ids.number(key)
-        stored = None if number is None else self._storage.user(number)
-        if stored is None or stored.deleted_at is not None or stored.tenant != tenant.jenjang:
+        stored = self._of_number(tenant, number)
+        if stored.deleted_at is not None:
             raise not_found("Resource Not Found: userKey")
         return stored
+
+    def _by_id(self, tenant: Tenant, key: str) -> StoredUser:
+        """The account with this id, deleted or not. Raises ApiError 404."""
+        return self._of_number(tenant, self._ids.number(key))
+
+    def _of_number(self, tenant: Tenant, number: int | None) -> StoredUser:
+        stored = None if number is None else self._storage.user(number)
+        if stored is None or stored.tenant != tenant.jenjang:
+            raise not_found("Resource Not Found: userKey")
+        return stored
+
+    def number(self, call: Call) -> int | None:
+        """The number of the account a call names: a live one, of users.undelete any. None when the tenant has none."""
+        find = self._by_id if call.method.name == "users.undelete" else self.find
+        try:
+            return find(call.tenant, call.path[0]).number
+        except ApiError:
+            return None
 
     def _listed_domains(self, tenant: Tenant, query: Mapping[str, str]) -> tuple[str, ...]:
         """The domains a list goes over: exactly one of `domain` and `customer` must say."""
@@ -367,17 +401,46 @@ class Users:
         self._territory.check_domain(tenant, domain)
         return (domain,)
 
+    def _listed_page(self, domains: tuple[str, ...], where: tuple[Place, int]) -> list[StoredUser]:
+        """Live accounts of some domains behind a place, at most so many, as lists show them."""
+
+        def present(place: Place, limit: int) -> list[StoredUser]:
+            return self._live_page(domains, place[0], limit)
+
+        def belongs(user: StoredUser) -> bool:
+            return user.deleted_at is None and user.domain in domains
+
+        return self._lag.page(Late.LIST, present, belongs, *where)
+
     def _live_page(self, domains: tuple[str, ...], after: str, limit: int) -> list[StoredUser]:
         pages = [self.index.listing(domain).after(after, limit) for domain in domains]
         addresses = pages[0] if len(pages) == 1 else islice(merge_sorted(*pages), limit)
         return self._storage.users(self.index.numbers(addresses))
 
-    def _deleted(
-        self, tenant: Tenant, domains: tuple[str, ...], after: tuple[str, int], limit: int
-    ) -> list[StoredUser]:
+    def _deleted_page(self, tenant: Tenant, domains: tuple[str, ...], where: tuple[Place, int]) -> list[StoredUser]:
         since = self.time.elapsed() - DELETED_LIFE_SECONDS
-        found = self._storage.deleted_users(tenant.jenjang, after, since)
-        return list(islice((user for user in found if user.domain in domains), limit))
+
+        def present(place: Place, limit: int) -> list[StoredUser]:
+            found = self._storage.deleted_users(tenant.jenjang, place, since)
+            return list(islice((user for user in found if user.domain in domains), limit))
+
+        def belongs(user: StoredUser) -> bool:
+            return user.deleted_at is not None and user.deleted_at >= since and user.domain in domains
+
+        return self._lag.page(Late.LIST, present, belongs, *where)
+
+    def _searched_page(
+        self, tenant: Tenant, search: Search, domains: tuple[str, ...], where: tuple[Place, int]
+    ) -> list[StoredUser]:
+        """What `query=` finds behind a place, at most so many, as searches show them."""
+
+        def present(place: Place, limit: int) -> list[StoredUser]:
+            return self._search(tenant, search, domains, (place[0], limit))
+
+        def belongs(user: StoredUser) -> bool:
+            return user.deleted_at is None and user.domain in domains and search.finds(user.answer)
+
+        return self._lag.page(Late.SEARCH, present, belongs, *where)
 
     def _search(
         self, tenant: Tenant, search: Search, domains: tuple[str, ...], place: tuple[str, int]

@@ -234,6 +234,34 @@ def test_a_200_may_have_changed_nothing(emulator: EmulatorProcess, sd: Plain) ->
         assert sd("POST", "users", person(f"{address}@sd.belajar.id"))[0] == 200
 
 
+def test_a_move_that_was_only_answered_leaves_units_as_empty_as_they_were(emulator: EmulatorProcess, sd: Plain) -> None:
+    """Neither an account only answered as made in a unit, nor one as moved there, keeps the unit from being deleted."""
+    assert sd("POST", "customer/my_customer/orgunits", {"name": "Hampa", "parentOrgUnitPath": "/"})[0] == 200
+    sd("POST", "users", person("diam@sd.belajar.id"))
+    emulator.fault("users.*", "unchanged", times=None)
+    status, moved = sd("PATCH", "users/diam@sd.belajar.id", {"orgUnitPath": "/Hampa"})
+    assert (status, moved["orgUnitPath"]) == (200, "/Hampa")
+    status, made = sd("POST", "users", person("hampa@sd.belajar.id", orgUnitPath="/Hampa"))
+    assert (status, made["orgUnitPath"]) == (200, "/Hampa")
+    emulator.clear_faults()
+    assert sd("GET", "users/diam@sd.belajar.id")[1]["orgUnitPath"] == "/"
+    assert sd("DELETE", "customer/my_customer/orgunits/Hampa") == (204, None)
+
+
+def test_a_long_query_sent_as_a_body_meets_the_faults_of_its_method(emulator: EmulatorProcess, sd: Plain) -> None:
+    """A GET that comes as a POST is a users.list: it is counted as one, fails as one, and applies nothing."""
+    counted = emulator.stats()["applied"]
+    emulator.fault("users.list", "429")
+    headers = {"authorization": f"Bearer {sd.token.token}", "x-http-method-override": "GET"}
+    url = f"{sd.url}admin/directory/v1/users"
+    statuses = [
+        sd.pool.request("POST", url, body=b"customer=my_customer&maxResults=1", headers=headers).status for _ in "12"
+    ]
+    assert statuses == [429, 200]
+    assert [(one["method"], one["status"]) for one in emulator.strikes()] == [("users.list", 429)]
+    assert emulator.stats()["applied"] == counted
+
+
 @pytest.mark.parametrize("kind", ["other-rename", "other-edit", "other-unmark", "other-delete"])
 @pytest.mark.parametrize("method", ["users.insert", "users.get", "users.update"])
 def test_another_administrator_comes_in_between(emulator: EmulatorProcess, sd: Plain, kind: str, method: str) -> None:

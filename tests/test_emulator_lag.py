@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from belajarid_recon.emulator.lag import Lag, Late
@@ -79,6 +79,72 @@ def test_a_renamed_account_cannot_be_changed_for_a_while(emulator: EmulatorProce
     assert (status, refused["error"]["errors"][0]["reason"]) == (409, "duplicate")
     emulator.advance(61)
     assert sd("PUT", f"users/{made['id']}", {"suspended": True})[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("verb", "below", "body"),
+    [
+        ("PATCH", "", {"suspended": True}),
+        ("POST", "/aliases", {"alias": "lain@sd.belajar.id"}),
+        ("DELETE", "/aliases/{alias}", None),
+        ("POST", "/makeAdmin", {"status": True}),
+        ("POST", "/signOut", None),
+        ("POST", "/undelete", {}),
+    ],
+)
+def test_every_change_of_an_account_waits(
+    emulator: EmulatorProcess, sd: Plain, verb: str, below: str, body: dict[str, Any] | None
+) -> None:
+    """Right after an insert it is 412, right after a rename 409, and then it is done."""
+    name = f"tunggu{verb}{below.replace('/', '.').split('{')[0]}".lower().rstrip(".")
+    _, made = sd("POST", "users", person(f"{name}@sd.belajar.id"))
+    path = f"users/{made['id']}{below.format(alias=f'{name}@sd.belajar.id')}"
+    assert sd(verb, path, body)[0] == 412
+    emulator.advance(6)
+    assert sd("PUT", f"users/{made['id']}", {"primaryEmail": f"{name}.baru@sd.belajar.id"})[0] == 200
+    if below == "/undelete":
+        emulator.fault("users.get", "other-delete")
+        assert sd("GET", f"users/{made['id']}")[0] == 200
+    status, refused = sd(verb, path, body)
+    assert (status, refused["error"]["errors"][0]["reason"]) == (409, "duplicate")
+    emulator.advance(61)
+    assert sd(verb, path, body)[0] in {200, 204}
+
+
+def test_an_alias_and_an_undelete_are_listed_late(emulator: EmulatorProcess, sd: Plain) -> None:
+    """Both are there for who asks by id; lists show the account without its alias, and among the deleted, a while longer."""
+    _, made = sd("POST", "users", person("kembali@sd.belajar.id"))
+    emulator.advance(4_000)
+    assert sd("POST", f"users/{made['id']}/aliases", {"alias": "julukan@sd.belajar.id"})[0] == 200
+    assert [one["alias"] for one in sd("GET", f"users/{made['id']}/aliases")[1]["aliases"]] == ["julukan@sd.belajar.id"]
+    assert "aliases" not in listed(sd, "orderBy=email")["kembali@sd.belajar.id"]
+    assert listed(sd, "query=email=julukan@sd.belajar.id") == {}
+    emulator.advance(4_000)
+    assert listed(sd, "orderBy=email")["kembali@sd.belajar.id"]["aliases"] == ["julukan@sd.belajar.id"]
+    assert listed(sd, "query=email=julukan@sd.belajar.id").keys() == {"kembali@sd.belajar.id"}
+    assert sd("DELETE", f"users/{made['id']}")[0] == 204
+    emulator.advance(4_000)
+    assert sd("POST", f"users/{made['id']}/undelete", {})[0] == 204
+    assert sd("GET", f"users/{made['id']}")[0] == 200
+    assert "kembali@sd.belajar.id" in listed(sd, "showDeleted=true")
+    assert "kembali@sd.belajar.id" not in listed(sd, "orderBy=email")
+    emulator.advance(121)
+    assert "kembali@sd.belajar.id" not in listed(sd, "showDeleted=true")
+    assert "kembali@sd.belajar.id" in listed(sd, "orderBy=email")
+
+
+def test_accounts_of_a_moved_unit_are_listed_where_they_were(emulator: EmulatorProcess, sd: Plain) -> None:
+    """A unit's new name reaches its accounts at once and their list later."""
+    unit = "customer/my_customer/orgunits"
+    assert sd("POST", unit, {"name": "Lama", "parentOrgUnitPath": "/"})[0] == 200
+    _, made = sd("POST", "users", person("warga@sd.belajar.id", orgUnitPath="/Lama"))
+    emulator.advance(4_000)
+    assert sd("PATCH", f"{unit}/Lama", {"name": "Anyar"})[0] == 200
+    assert sd("GET", f"users/{made['id']}")[1]["orgUnitPath"] == "/Anyar"
+    assert listed(sd, "orderBy=email")["warga@sd.belajar.id"]["orgUnitPath"] == "/Lama"
+    assert listed(sd, "query=orgUnitPath=/Lama").keys() == {"warga@sd.belajar.id"}
+    emulator.advance(121)
+    assert listed(sd, "orderBy=email")["warga@sd.belajar.id"]["orgUnitPath"] == "/Anyar"
 
 
 def test_lists_show_what_was(emulator: EmulatorProcess, sd: Plain) -> None:
@@ -172,6 +238,7 @@ class Moving:
         return self.now
 
 
+@settings(deadline=None)
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from("abcdef"), st.sampled_from(["make", "edit", "rename", "delete"]), st.integers(0, 9))

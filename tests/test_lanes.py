@@ -8,9 +8,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from appliers.plans import creation, plan_of, update
+from appliers.plans import creation, orgunit, plan_of, update
 from belajarid_recon.apply.body import Step, read_steps
-from belajarid_recon.apply.lanes import CHANGING, LOOKING, NEVER, Flight, Lanes, lane_order, stream_of
+from belajarid_recon.apply.lanes import CHANGING, LOOKING, MAKING_UNITS, NEVER, Flight, Lanes, lane_order, stream_of
 from belajarid_recon.directory.governor import Governor, Kind, Pace
 from belajarid_recon.plan.build import LANE
 from belajarid_recon.schemas import Action
@@ -39,6 +39,11 @@ def changes(count: int, action: Action = Action.UPDATE) -> Iterator[Step]:
     )
 
 
+def first(step: Step) -> Flight:
+    """A step's first flight."""
+    return Flight(step, {}, "", attempt=1, throttled=0)
+
+
 @pytest.fixture
 def clock() -> SteppedClock:
     """Time that passes when the test says so."""
@@ -54,7 +59,7 @@ def governor(clock: SteppedClock) -> Governor:
 @pytest.fixture
 def lanes(governor: Governor) -> Lanes:
     """Nothing waits yet."""
-    return Lanes(governor, lane_order(()))
+    return Lanes(governor, lane_order(()), first)
 
 
 def actions_of(lanes: Lanes, clock: SteppedClock, count: int) -> list[str]:
@@ -106,8 +111,24 @@ def test_the_settings_order_beats_the_plans() -> None:
     """What is named comes first, the rest as the plan has it; no lane is lost, and units are no lane of accounts."""
     order = lane_order((Action.SUSPEND, Action.UPDATE))
     assert order[:3] == [Action.SUSPEND, Action.UPDATE, Action.RESTORE]
-    assert sorted(order) == sorted(LANE.keys() - {Action.CREATE_ORGUNIT})
-    assert lane_order(()) == [Action.RESTORE, Action.CREATE, *lane_order(())[2:]]
+    assert sorted(order) == sorted(LANE.keys() - {Action.CREATE_ORGUNIT, Action.CREATE_GROUP})
+    assert lane_order(())[:3] == [Action.RESTORE, Action.UNDELETE, Action.CREATE]
+
+
+def test_nothing_passes_a_unit_that_waits(governor: Governor, clock: SteppedClock) -> None:
+    """Below a unit that is not there its children would be refused for good; groups wait as well."""
+    strict = Lanes(governor, [Action.CREATE_ORGUNIT, Action.CREATE_GROUP], first, strict=True)
+    strict.add_new(Action.CREATE_ORGUNIT, MAKING_UNITS, steps_of(orgunit("sd", "/A"), orgunit("sd", "/A/B")))
+    top = strict.next(clock.monotonic())
+    assert top is not None
+    strict.landed(top)
+    strict.put_again(top._replace(attempt=2), 5.0)
+    assert strict.next(clock.monotonic()) is None
+    assert strict.room_at(clock.monotonic()) == pytest.approx(5.0 - governor.ahead_seconds)
+    clock.sleep(10.0)
+    again = strict.next(clock.monotonic())
+    assert again is not None
+    assert (again.step.ou_path, again.attempt) == ("/A", 2)
 
 
 def test_nothing_is_read_for_changes_that_may_not_be_sent(

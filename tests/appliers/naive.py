@@ -94,7 +94,7 @@ class NaiveApplier:
             reached(KillPoint.REPLY_RECEIVED)
             if sending.reply.verdict is Verdict.DONE:
                 return "done"
-            if step.is_orgunit and sending.reply.verdict is Verdict.REJECTED:
+            if step.is_container and sending.reply.verdict is Verdict.REJECTED:
                 return "done"  # it is there already
             if sending.reply.verdict is Verdict.REJECTED:
                 return "parked"
@@ -128,7 +128,7 @@ class NaiveApplier:
     def _send(self, sending: _Sending) -> Reply:
         step = sending.step
         directory = self._components.directories[step.tenant]
-        if step.is_orgunit:
+        if step.is_container:
             body = orgunit_body(step)
             return directory.insert_orgunit(body["parentOrgUnitPath"], body["name"])
         if not step.is_creation:

@@ -74,7 +74,7 @@ def violations(cases: Sequence[Case], tenants: Mapping[str, Seen]) -> list[Viola
     for case in cases:
         said = case.said()
         for step in read_steps(case.plan.steps, pl.lit(value=True)):
-            if step.is_orgunit:
+            if step.is_container:
                 found = iter(() if step.ou_path in tenants[step.tenant].paths else ("a unit is missing",))
             else:
                 found = _wrong_with(step, by_marker.pop(step.marker, []), case, said.get(step.step))

@@ -25,7 +25,7 @@ help:
 	@echo "make soak    100,000 kills of appliers at named points, 1,000 of fresh processes; prints seeds, about two hours (KILLS=, FRESH=, SEED=)"
 	@echo "make lint    formatting, lints, types"
 	@echo "make bench   benchmarks in three minutes: one million rows beside DuckDB and Polars, entry points, kernels"
-	@echo "make bench-national   the same at 50 million rows, names for 10 million people, the plan of 57 million; about an hour"
+	@echo "make bench-national   the same at 50 million rows, names for 10 million people, the plan of 57 million; about two hours"
 	@echo "make clean   remove what the targets above made"
 
 $(BIN)/python:

@@ -34,7 +34,7 @@ from typing import Any
 DAY = date(2026, 11, 15)
 NATION = 57_000_000
 DISK_BYTES_A_PERSON = 800
-"""Extract, snapshot with its spool, and the records of one run: 36 GB were seen at 57 million people."""
+"""Extract, snapshot with its spool, and the records of one run: 29 GB were seen at 57 million people."""
 SAMPLE_SECONDS = 0.2
 DEMO_PEOPLE_MAX = 300_000
 """More do not fit in the schools of the two cities that are the generator's default."""

@@ -308,13 +308,11 @@ class Users:
     def _keep_aliases(self, stored: StoredUser, kept: set[str]) -> StoredUser:
         """Take all aliases away but those of `kept`; their addresses are free at once."""
         account = orjson.loads(stored.answer)
-        there = account.pop("aliases", [])
+        there = account.get("aliases", [])
         for alias in there:
             if alias not in kept:
                 self.index.release(alias)
-        account["emails"] = [entry for entry in account["emails"] if entry.get("address") not in there]
-        if left := [alias for alias in there if alias in kept]:
-            account["aliases"] = left
+        accounts.set_aliases(account, [alias for alias in there if alias in kept])
         changed = replace(stored, answer=accounts.rendered(account))
         self._storage.change_user(changed, None)
         return changed

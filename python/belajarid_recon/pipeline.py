@@ -23,6 +23,7 @@ from belajarid_recon.apply.run import abandon_run as give_up
 from belajarid_recon.components import Clock, Randomness, ScaledClock, SystemRandomness
 from belajarid_recon.desired.groups import possible_groups
 from belajarid_recon.directory.connect import connect
+from belajarid_recon.directory.epochs import refuse_newer_directory
 from belajarid_recon.directory.google import GoogleDirectory
 from belajarid_recon.directory.snapshot import (
     LISTS_AT_ONCE,
@@ -69,6 +70,7 @@ from belajarid_recon.state.atomic import write_atomically
 from belajarid_recon.state.folders import RunFolder, RunStatus, latest_run, list_runs, new_run, open_run, unfinished_run
 from belajarid_recon.state.handoffs import closed_by, open_handoffs
 from belajarid_recon.state.keyprints import check_keys
+from belajarid_recon.state.lease import KnownEpochs
 from belajarid_recon.state.ledger import ledger_digest, ledger_files
 from belajarid_recon.state.lock import StateLock
 
@@ -182,6 +184,7 @@ def make_plan(settings: Settings, request: PlanRequest, *, watch: Watch = quiet)
         register = opened_register(settings, request)
         directories = connect(settings, components.clock, components.randomness)
         _check_customers(settings, directories)
+        _refuse_newer_directories(settings, directories)
 
         reader = _Reader(settings, components, directories, watch)
         return _planned(settings, components, register, lambda run: reader.take(run, run.snapshot), watch)
@@ -470,6 +473,14 @@ def _check_customers(settings: Settings, directories: Mapping[Jenjang, GoogleDir
                 f"the server knows these credentials as another customer than the settings: tenants.{tenant}",
                 hint="put the tenant's own credentials_file and customer_id together",
             )
+
+
+def _refuse_newer_directories(settings: Settings, directories: Mapping[Jenjang, GoogleDirectory]) -> None:
+    """Refuse a state folder that lacks what a later one has applied: it would give addresses of others a second time."""
+    if settings.lease.unit:
+        known = KnownEpochs.of(settings.state)
+        for directory in directories.values():
+            refuse_newer_directory(directory, settings.lease.unit, known)
 
 
 GROUP_LISTS_AT_ONCE = 6

@@ -151,6 +151,14 @@ class Apply(_Table):
         return lanes
 
 
+class Lease(_Table):
+    """Where the epoch of the latest apply stands in each tenant's directory."""
+
+    unit: Annotated[str, Field(max_length=200, pattern=r"^(/[^/#+\\\x00-\x1f]+)*$")] = "/belajarid-recon"
+    """Path of an organisational unit for its description alone; made when it is not there. Empty: a restored older state folder is
+    not noticed by what the directory says."""
+
+
 class Ceiling(_Table):
     """A guard's number. Over `count_max`, or over `share_max` once `count_min` is reached, the slice's steps are held."""
 
@@ -342,6 +350,7 @@ class Settings(_Table):
     keys: Keys = Keys()
     run: Run = Run()
     apply: Apply = Apply()
+    lease: Lease = Lease()
     quotas: dict[Jenjang, Quotas] = {}
     guards: Guards = Guards()
     deletion: Deletion | None = None

@@ -39,9 +39,10 @@ class NotedRandomness(SystemRandomness):
         return drawn
 
 
-def target_of(emulator: EmulatorProcess, state: Path) -> Target:
-    """Where plans go."""
+def target_of(emulator: EmulatorProcess, state: Path, unit: str = "") -> Target:
+    """Where plans go, and the unit that keeps the epoch."""
     return Target(
+        unit=unit,
         state=state,
         customer_ids={str(tenant): customer for tenant, customer in emulator.customer_ids.items()},
         url=emulator.url,
@@ -57,6 +58,8 @@ class Desk:
     emulator: EmulatorProcess
     directories: dict[Jenjang, GoogleDirectory]
     state: Path
+    unit: str = ""
+    """Where the directory keeps the epoch; empty: nowhere, for many state folders share the directory."""
     randomness: NotedRandomness = field(default_factory=NotedRandomness)
     runs: list[RunFolder] = field(default_factory=list)
 
@@ -77,7 +80,7 @@ class Desk:
 
     def apply(self, plan: Plan, run: RunFolder | None = None, *, watch: Any = None, **table: Any) -> ApplyResult:
         """Apply a plan to its end, in a new run unless one is given."""
-        settings_ = settings_of(target_of(self.emulator, self.state), **({"lag_seconds": 20.0} | table))
+        settings_ = settings_of(target_of(self.emulator, self.state, self.unit), **({"lag_seconds": 20.0} | table))
         components = ApplyComponents(self.directories, CLOCK, self.randomness, watch or (lambda _: None))
         with StateLock(self.state, purpose="test") as lock:
             return apply_plan(lock, run or self.new_run(), plan, settings_, components)

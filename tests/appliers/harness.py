@@ -51,11 +51,17 @@ APPLY = {"in_flight": 6, "attempts": 100, "crashes": 100, "lag_seconds": 20.0}
 CASES_AT_ONCE = 50
 """Planted and planned together."""
 UNITS_EVERY = 4
-"""Every so many cases have steps for units: each reading of units reads those of all cases."""
+"""Every so many cases have steps for units, and a unit for their epoch: each reading of units reads those of all cases."""
 POINT_SECONDS_MAX = 120.0
 """An applier that has neither reached its kill point nor its end by then hangs."""
 MEMORY = Path("/dev/shm")  # noqa: S108 - a fresh folder of mkdtemp's is made in it
-_ONCE = {KillPoint.ADDRESSES_RESERVED, KillPoint.JOURNAL_READY, KillPoint.APPLYING_MARKED}
+_ONCE = {
+    KillPoint.LEASE_TAKEN,
+    KillPoint.EPOCH_NOTED,
+    KillPoint.ADDRESSES_RESERVED,
+    KillPoint.JOURNAL_READY,
+    KillPoint.APPLYING_MARKED,
+}
 _ON_THE_WAY_OUT = (
     KillPoint.READ_BACK,
     KillPoint.READ_BACK_COMMITTED,
@@ -219,6 +225,7 @@ class Arena:
                 plan_of(rows[n], self.target.customer_ids),
                 f"{request.seed}:{first + n}",
                 frozenset(squatted[n]),
+                unit=f"/Zaman {first + n}" if (first + n) % UNITS_EVERY == 0 else "",
             )
             write_plan(case.run.plan, case.plan)
             self.cases.append(case)
@@ -247,6 +254,7 @@ class Arena:
             "kill_point": point,
             "disk": disk,
             "poison": poison,
+            "unit": case.unit,
             "state": str(case.run.state),
             "run_id": case.run.run_id,
         }
@@ -281,7 +289,12 @@ class Arena:
         seen = {}
         for tenant, directory in directories.items():
             lines = [line for line in self.emulator.accounts(tenant) if not line["deleted"]]
-            seen[str(tenant)] = Seen(lines, directory.orgunit_paths(), self.strangers[tenant])
+            notes = {
+                case.unit: str((directory.get_orgunit(case.unit) or {}).get("description"))
+                for case in self.cases
+                if case.unit and str(tenant) in case.tenants
+            }
+            seen[str(tenant)] = Seen(lines, directory.orgunit_paths(), self.strangers[tenant], notes)
             directory.close()
         return violations(self.cases, seen)
 

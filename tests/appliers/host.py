@@ -2,7 +2,7 @@
 
 Each line on standard input is a JSON object: `applier` (`real`, `rebuild` or a naive one's habit), `kill_point` (`name:count` or empty),
 `disk` (a fault and the number of the operation it strikes, or empty), `poison` (an address and what its replies do to the
-applier, or empty), `state` and `run_id`. Each applier answers with lines of
+applier, or empty), `unit` (where the directory keeps the epoch, or empty), `state` and `run_id`. Each applier answers with lines of
 JSON: `pid` when it exists, `applying` when it begins to work, and, when it was forked, `status` when it is gone.
 """
 
@@ -29,7 +29,7 @@ from belajarid_recon.components import ScaledClock, SystemRandomness
 from belajarid_recon.directory.connect import connect
 from belajarid_recon.errors import BusyError
 from belajarid_recon.plan.file import read_plan
-from belajarid_recon.settings import Settings
+from belajarid_recon.settings import Lease, Settings
 from belajarid_recon.state.folders import open_run
 from belajarid_recon.state.lock import StateLock
 
@@ -72,7 +72,8 @@ def live(command: dict[str, Any], settings: Settings, components: ApplyComponent
     say(pid=os.getpid())
     os.environ[VARIABLE] = command["kill_point"]
     arm_from_environment()
-    settings = settings.model_copy(update={"state": Path(command["state"])})
+    lease = Lease(unit=command["unit"])
+    settings = settings.model_copy(update={"state": Path(command["state"]), "lease": lease})
     if command["disk"]:
         fault, at = command["disk"]
         FaultyDisk(DiskFault(fault), at).install()

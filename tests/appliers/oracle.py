@@ -13,9 +13,11 @@ import polars as pl
 
 from belajarid_recon.apply.body import Step, attributes_of, desired_attributes, read_steps
 from belajarid_recon.components import ScaledClock
+from belajarid_recon.directory.epochs import note_text
 from belajarid_recon.plan.definition import Plan
 from belajarid_recon.state.folders import RunFolder
 from belajarid_recon.state.journal import Journal
+from belajarid_recon.state.lease import Epoch, KnownEpochs
 
 CHECKPOINT = "checkpoint"
 """File in the run folder in which a naive applier remembers what it did: a word and a step a line."""
@@ -33,6 +35,20 @@ class Case:
     """Planned addresses that somebody else holds."""
     moved: dict[str, str] = field(default_factory=dict)
     """Marker to the address that another administrator has given the account since."""
+    unit: str = ""
+    """Where the directory keeps the epoch of its appliers, or empty."""
+
+    @property
+    def tenants(self) -> set[str]:
+        """Tenants with steps."""
+        return set(self.plan.steps["tenant"])
+
+    def unread(self) -> int:
+        """Steps that an applier sent, calls done, and has not read back."""
+        if not self.run.journal.exists():
+            return 0
+        with Journal.open(self.run.journal, clock=ScaledClock()) as journal:
+            return sum(journal.awaits_reading(step) for step in range(self.plan.steps.height))
 
     def said(self) -> dict[int, str]:
         """Step to `done`, or to `parked` with the reason if the applier has one."""
@@ -62,6 +78,8 @@ class Seen:
     paths: set[str]
     strangers: list[dict[str, Any]]
     """Accounts of others as they were before."""
+    notes: dict[str, str] = field(default_factory=dict)
+    """Unit to its description, of those that keep an epoch."""
 
 
 def violations(cases: Sequence[Case], tenants: Mapping[str, Seen]) -> list[Violation]:
@@ -80,6 +98,8 @@ def violations(cases: Sequence[Case], tenants: Mapping[str, Seen]) -> list[Viola
                 found = _wrong_with(step, by_marker.pop(step.marker, []), case, said.get(step.step))
             wrong += [Violation(case.seed, what) for what in found]
         wrong += [Violation(case.seed, "a step neither done nor parked")] * (case.plan.steps.height - len(said))
+        wrong += [Violation(case.seed, "a step that was never read back")] * case.unread()
+        wrong += [Violation(case.seed, what) for tenant in case.tenants for what in _wrong_epoch(case, tenants[tenant])]
     strangers = sum(len(seen.strangers) for seen in tenants.values())
     wrong += [Violation("", "an account nobody planned")] * (len(by_marker.pop("", [])) - strangers)
     wrong += [Violation("", "a marker nobody planned")] * len(by_marker)
@@ -108,6 +128,15 @@ def _wrong_with(step: Step, lines: list[dict[str, Any]], case: Case, said: str |
             yield "what another administrator changed was undone"
     if there | planned != there:
         yield "an account that is not as planned"
+
+
+def _wrong_epoch(case: Case, seen: Seen) -> list[str]:
+    """Each applier has left its epoch in the directory before anything else."""
+    if not case.run.journal.exists() or not case.unit:
+        return []
+    known = KnownEpochs.of(case.run.state)
+    ours = Epoch(known.newest, known.tokens[known.newest], str(known.identity))
+    return [] if seen.notes[case.unit] == note_text(ours) else ["an epoch that the directory does not have"]
 
 
 def _wrong_with_strangers(seen: Seen) -> list[str]:

@@ -116,6 +116,8 @@ class Target:
     credentials: Path = Path("credentials")
     """Folder with one service-account file a tenant."""
     time_scale: float = 1.0
+    unit: str = ""
+    """Where the directory keeps the epoch."""
 
 
 def settings_of(target: Target, **apply: Any) -> Settings:
@@ -128,5 +130,7 @@ def settings_of(target: Target, **apply: Any) -> Settings:
             for tenant, customer in target.customer_ids.items()
         },
         "apply": apply,
+        # Many state folders share one directory in these tests; those of the epoch name a unit.
+        "lease": {"unit": target.unit},
     }
     return Settings.model_validate(document)

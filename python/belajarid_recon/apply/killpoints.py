@@ -17,6 +17,9 @@ VARIABLE = "RECON_KILL_POINT"
 class KillPoint(StrEnum):
     """Every place, in the order a run passes them."""
 
+    LEASE_TAKEN = "lease-taken"
+    EPOCH_NOTED = "epoch-noted"
+    """The directory has the epoch; the journal does not."""
     ADDRESSES_RESERVED = "addresses-reserved"
     JOURNAL_READY = "journal-ready"
     APPLYING_MARKED = "applying-marked"

@@ -20,7 +20,14 @@ import polars as pl
 
 from belajarid_recon.apply.body import fingerprint, read_steps
 from belajarid_recon.apply.operations import body_of, operation_of
-from belajarid_recon.apply.run import ApplyComponents, check_turn, check_world, journal_facts, tenants_of
+from belajarid_recon.apply.run import (
+    ApplyComponents,
+    check_turn,
+    check_world,
+    journal_facts,
+    taken_lease,
+    tenants_of,
+)
 from belajarid_recon.directory.chains import pages
 from belajarid_recon.directory.interface import Account, Directory, Group
 from belajarid_recon.errors import PlanError
@@ -29,6 +36,7 @@ from belajarid_recon.settings import Settings
 from belajarid_recon.state.anchor import Anchor
 from belajarid_recon.state.folders import RunFolder, RunStatus
 from belajarid_recon.state.journal import Event, EventState, Journal, move_journal, sent_before_damage
+from belajarid_recon.state.lease import Lease
 from belajarid_recon.state.ledger import reserve_addresses
 from belajarid_recon.state.lock import StateLock
 
@@ -83,20 +91,29 @@ def rebuild_journal(
     if run.status() is not RunStatus.APPLYING:
         raise PlanError(f"run has not begun, so there is nothing to rebuild: {run.run_id}", hint="apply it")
     check_world(plan, settings, components.directories)
-    reserve_addresses(run, plan.steps)
-    # What the last requests did may not be in the lists yet.
-    components.clock.sleep(settings.apply.lag_seconds)
+    with taken_lease(lock, plan, settings, components) as lease:
+        reserve_addresses(run, plan.steps)
+        # What the last requests did may not be in the lists yet.
+        components.clock.sleep(settings.apply.lag_seconds)
+        return _rebuild(lease, run, plan, settings, components)
+
+
+def _rebuild(
+    lease: Lease, run: RunFolder, plan: Plan, settings: Settings, components: ApplyComponents
+) -> dict[str, int]:
     folder = run.path / "rebuilt"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     sent = sent_before_damage(run.journal, steps=plan.steps.height)
     facts = journal_facts(run, plan, plan.digest)
     with Journal.create(folder / run.journal.name, facts, steps=plan.steps.height, clock=components.clock) as journal:
+        journal.start(lease.number, lease.require)
         counts = Counter({"done": 0, "parked": 0, "to-send": 0})
         for tenant in tenants_of(plan):
             counts += _rebuild_tenant(journal, plan, components.directories[tenant], sent)
         if settings.state_anchor is not None:
             Anchor.of(settings.state_anchor, run.state, components.clock, components.randomness).replace(run, journal)
+    lease.require()
     move_journal(run.journal, _aside(run))
     move_journal(folder / run.journal.name, run.path)
     folder.rmdir()

@@ -17,6 +17,8 @@ from belajarid_recon.apply.result import ApplyResult, Watcher, count_result
 from belajarid_recon.apply.settle import ApplyReason
 from belajarid_recon.apply.tenant import ApplyScope, TenantApply, real_parts
 from belajarid_recon.components import Clock, Randomness
+from belajarid_recon.directory.epochs import note_epoch, refuse_newer_directory
+from belajarid_recon.directory.governor import unfenced
 from belajarid_recon.directory.interface import Directory
 from belajarid_recon.directory.snapshot import seen_in_snapshot
 from belajarid_recon.errors import BusyError, PlanError
@@ -28,6 +30,7 @@ from belajarid_recon.state.anchor import checked_anchor
 from belajarid_recon.state.folders import RunFolder, RunStatus, list_runs
 from belajarid_recon.state.handoffs import RECORDED, handoff_keys, record_handoffs
 from belajarid_recon.state.journal import ALONE_REASON, Event, EventState, Journal, missing_journal
+from belajarid_recon.state.lease import KnownEpochs, Lease
 from belajarid_recon.state.ledger import reserve_addresses
 from belajarid_recon.state.lifecycle import record_lifecycle, suspended_by_us
 from belajarid_recon.state.lock import StateLock
@@ -61,7 +64,11 @@ def apply_plan(
     anchor = checked_anchor(settings.state_anchor, run.state, components.clock, components.randomness)
     check_world(plan, settings, components.directories)
     contacts = ContactBook.open(run.contacts, plan.facts.contacts)
-    with _open_journal(run, plan, digest, components.clock) as journal:
+    with (
+        taken_lease(lock, plan, settings, components) as lease,
+        _open_journal(run, plan, digest, components.clock) as journal,
+    ):
+        journal.start(lease.number, lease.require)
         if anchor is not None:
             anchor.follow(run, journal)
         reached(KillPoint.JOURNAL_READY)
@@ -85,12 +92,40 @@ def apply_plan(
             _leave_in_order(journal, {step for tenant in tenants for step in tenant.apply.faulty})
             raise
         reached(KillPoint.ALL_SETTLED)
+        lease.require()
         record_lifecycle(run, plan.steps, journal, on=plan.day, live=_ours_that_were_live(run))
         reached(KillPoint.LIFECYCLE_RECORDED)
         waiting = _record_handoffs(run, plan, journal, components.clock)
         reached(KillPoint.HANDOFFS_RECORDED)
         run.mark(RunStatus.CLOSED, components.clock, **{RECORDED: str(waiting)})
         return count_result(plan.steps, journal)
+
+
+@contextmanager
+def taken_lease(lock: StateLock, plan: Plan, settings: Settings, components: ApplyComponents) -> Iterator[Lease]:
+    """The next epoch of the state folder, noted in the directory of each tenant with free steps; no write leaves without it.
+
+    Raises BusyError while another host holds the state folder, and PlanError when the directory knows a later epoch.
+    """
+    unit = settings.lease.unit
+    directories = [components.directories[tenant] for tenant in tenants_of(plan)]
+    if unit:
+        # Before an epoch is taken: an older copy would catch up with the directory by trying often.
+        known = KnownEpochs.of(lock.state)
+        for directory in directories:
+            refuse_newer_directory(directory, unit, known)
+    with Lease(lock, components.clock, components.randomness) as lease:
+        reached(KillPoint.LEASE_TAKEN)
+        try:
+            for directory in directories:
+                directory.governor.may_write = lease.require
+                if unit:
+                    note_epoch(directory, unit, lease.epoch, components.clock)
+            reached(KillPoint.EPOCH_NOTED)
+            yield lease
+        finally:
+            for directory in directories:
+                directory.governor.may_write = unfenced
 
 
 @dataclass(frozen=True)

@@ -213,17 +213,34 @@ class GoogleDirectory:
         request = self._users.update(userKey=account_id, body=body)
         return self._change(request, lambda account: account.get("id") == account_id, gone=Verdict.NOT_READY)
 
-    def insert_orgunit(self, parent_path: str, name: str) -> Reply:
+    def get_orgunit(self, path: str) -> Mapping[str, Any] | None:
+        """The unit with this path; None where the server answers 404."""
+        request = self._orgunits.get(customerId=self._facts.customer, orgUnitPath=path.lstrip("/"))
+        answer = self._ask(request)
+        return None if answer.status == 404 else self._document(answer)
+
+    def insert_orgunit(self, parent_path: str, name: str, description: str = "") -> Reply:
         """orgunits.insert, sent once. A 401 is ambiguous here: the unit may have been made all the same."""
         if not name or any(character in name for character in ORGUNIT_FORBIDDEN):
             raise DirectoryError(f"no such name for an organisational unit: {name}", hint="# + / \\ are not allowed")
-        body = {"name": name, "parentOrgUnitPath": parent_path}
-        sent = self._write(self._orgunits.insert(customerId=self._facts.customer, body=body), Kind.ORGUNIT_WRITE)
+        body = {"name": name, "parentOrgUnitPath": parent_path} | ({"description": description} if description else {})
+        path = f"{parent_path.rstrip('/')}/{name}".lower()
+        return self._change_orgunit(self._orgunits.insert(customerId=self._facts.customer, body=body), path)
+
+    def describe_orgunit(self, path: str, description: str) -> Reply:
+        """orgunits.patch of the description alone, sent once."""
+        request = self._orgunits.patch(
+            customerId=self._facts.customer, orgUnitPath=path.lstrip("/"), body={"description": description}
+        )
+        return self._change_orgunit(request, path.lower())
+
+    def _change_orgunit(self, built: Any, path: str) -> Reply:  # noqa: ANN401 - HttpRequest, untyped
+        """Send a write to the unit at `path` (lower case) once."""
+        sent = self._write(built, Kind.ORGUNIT_WRITE)
         if isinstance(sent, Reply):
             return sent
         if sent.status == 401:
             return Reply(Verdict.AMBIGUOUS, sent.status, _reason(sent))
-        path = f"{parent_path.rstrip('/')}/{name}".lower()
         return _classified(sent, lambda unit: str(unit.get("orgUnitPath", "")).lower() == path)
 
     def undelete_account(self, account_id: str, ou_path: str) -> Reply:

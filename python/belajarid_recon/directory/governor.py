@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from enum import Enum, StrEnum
@@ -243,6 +243,10 @@ class Permit:
         self._governor.leave(self)
 
 
+def unfenced() -> None:
+    """Let every write leave: nobody else is asked."""
+
+
 class Governor:
     """The limits of one tenant, shared by its threads."""
 
@@ -276,6 +280,8 @@ class Governor:
         self._late_seconds = LATE_SECONDS * speed
         self._started = clock.monotonic()
         self._started_at = clock.now().timestamp()
+        self.may_write: Callable[[], None] = unfenced
+        """Asked when a write's wait is over, as the last thing before it leaves; it stops it by raising."""
         kept = pauses.seconds_left(tenant) if pauses else {}
         self._kept = {name: self._started + seconds / clock.real(1.0) for name, seconds in kept.items()}
         """Pauses of an earlier start, by name, until somebody asks for what is paused."""
@@ -298,6 +304,8 @@ class Governor:
                 self._clock.sleep(seconds)
                 with self._changed:
                     slot = self._held_until(permit)
+            if kind is not Kind.READ:
+                self.may_write()
         except BaseException:
             self.leave(permit)
             raise

@@ -138,8 +138,16 @@ class Directory(Readable, Protocol):
         """users.update by immutable id, sent once; fields that are absent stay as they are."""
         ...
 
-    def insert_orgunit(self, parent_path: str, name: str) -> Reply:
+    def get_orgunit(self, path: str) -> Mapping[str, Any] | None:
+        """The unit with this path; None where the server answers 404."""
+        ...
+
+    def insert_orgunit(self, parent_path: str, name: str, description: str = "") -> Reply:
         """orgunits.insert, sent once."""
+        ...
+
+    def describe_orgunit(self, path: str, description: str) -> Reply:
+        """orgunits.patch of the description alone, sent once."""
         ...
 
     def undelete_account(self, account_id: str, ou_path: str) -> Reply:

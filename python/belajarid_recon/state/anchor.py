@@ -18,11 +18,10 @@ from belajarid_recon.errors import BusyError, PlanError, SettingsError
 from belajarid_recon.state.atomic import write_atomically
 from belajarid_recon.state.folders import RunFolder
 from belajarid_recon.state.journal import Journal, newest_row
+from belajarid_recon.state.lease import state_identity
 from belajarid_recon.state.ledger import has_ledger_end, ledger_end
 
 FORMAT_VERSION = 1
-IDENTITY_FILE = "identity"
-"""In the state folder: 32 hexadecimal digits drawn once, which name its anchor."""
 SECONDS_MIN = 1.0
 """Between two notes of one journal: a note costs two syncs, and a restored copy is older than a second."""
 
@@ -45,10 +44,7 @@ class Anchor:
             raise SettingsError(
                 f"no such folder for the anchor: {folder}", hint="mount it, or make it before its first use"
             )
-        identity = state / IDENTITY_FILE
-        if not identity.exists():
-            write_atomically(identity, randomness.bytes(16).hex().encode())
-        return cls(folder / f"{identity.read_text(encoding='ascii')}.json", state, clock)
+        return cls(folder / f"{state_identity(state, randomness)}.json", state, clock)
 
     def check(self) -> None:
         """Refuse a state folder that is older than its anchor, or whose ledger or journal is another one. Raises PlanError."""

@@ -17,6 +17,8 @@ A step's life, each arrow one row:
     done ──▶ confirmed       read back later: the directory has every value that was written
       └────▶ contradicted    read back later, and after the lag: it has not; the reason names what differs
 
+    started        no step's row (step -1): the rows after it were written under the epoch that stands as its attempt
+
 Rows are added, never changed. Bodies are in the plan; a row holds numbers, a reason code, the account's immutable id and a
 fingerprint of the request without its password.
 
@@ -46,6 +48,7 @@ import orjson
 from belajarid_recon.components import Clock
 from belajarid_recon.errors import BusyError, PlanError, SettingsError
 from belajarid_recon.state.atomic import PART_SUFFIX, fsync_file, fsync_folder, write_atomically
+from belajarid_recon.state.lease import refuse_later_epochs
 
 FORMAT_VERSION = 1
 SQLITE_VERSION_MIN = (3, 51, 3)
@@ -92,6 +95,7 @@ class EventState(StrEnum):
     STOPPED = "stopped"
     CRASHED = "crashed"
     ALONE = "alone"
+    STARTED = "started"
 
 
 class Event(NamedTuple):
@@ -163,6 +167,9 @@ class Journal:
         self._queue: deque[_Waiting] = deque()
         self._failure: Exception | None = None
         self._follower: Callable[[int, bytes], None] | None = None
+        self._may_write: Callable[[], None] = _always
+        self.epoch = 0
+        """Under which the newest rows were written; 0 before any start."""
         self._n = 0
         self.meta = _read_meta(path, connection)
         self._chain = _first_chain(self.meta)
@@ -237,6 +244,15 @@ class Journal:
                 self._head = -1
                 self._connection.close()
 
+    def start(self, epoch: int, may_write: Callable[[], None]) -> None:
+        """Write that all rows from now on are of `epoch`. `may_write` is asked before each commit and stops it by raising.
+
+        Raises PlanError when a later epoch has written here already.
+        """
+        refuse_later_epochs(self.epoch, epoch, self.path)
+        self._may_write = may_write
+        self.commit([Event(-1, epoch, EventState.STARTED)])
+
     def commit(self, events: Sequence[Event]) -> None:
         """Write `events` in one transaction. They are durable on return.
 
@@ -245,6 +261,7 @@ class Journal:
         """
         if not events:
             return
+        self._may_write()
         waiting = _Waiting(events)
         self._queue.append(waiting)
         with self._lock:
@@ -352,6 +369,8 @@ class Journal:
                 event.attempt, used + 1, event.fingerprint, open=True, crashes=crashes, alone=alone
             )
             self._steps[step] |= _SENT
+        elif state is EventState.STARTED:
+            self.epoch = event.attempt
         elif state in _MARKS:
             self._unsettled[step] = _marked(self._unsettled[step], event)
         elif state is EventState.DONE or state is EventState.PARKED:
@@ -425,6 +444,10 @@ class Journal:
         rows: Iterator[tuple[Any, ...]] = self._connection.execute(query)
         for step, state, reason in rows:
             yield step, EventState(state), reason
+
+
+def _always() -> None:
+    """No start was named: nobody else is asked."""
 
 
 def _marked(sendings: Sendings, event: Event) -> Sendings:

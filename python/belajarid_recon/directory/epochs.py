@@ -1,0 +1,78 @@
+"""The epoch of the latest apply, kept in the directory itself, so that a restored older state folder is refused.
+
+It stands in the description of one organisational unit a tenant, with the identity of the state folder. A state folder that has not
+taken at least that epoch lacks what was done since: addresses it would give a second time, suspensions it would not know as its own.
+Google documents no conditional write for units, so two starts can write at once; the lease (state.lease) is what keeps them apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from belajarid_recon.components import Clock
+from belajarid_recon.directory.interface import Directory, Reply, Verdict
+from belajarid_recon.errors import DirectoryError, PlanError
+from belajarid_recon.state.lease import Epoch, KnownEpochs
+
+ATTEMPTS = 6
+_NOTE = re.compile(r"belajarid-recon epoch ([0-9]{1,12}) ([0-9a-f]{16}) of ([0-9a-f]{32})(?![0-9a-f])")
+
+
+def note_text(epoch: Epoch) -> str:
+    """What is written into the directory."""
+    return f"belajarid-recon epoch {epoch.number} {epoch.token} of {epoch.identity}"
+
+
+def refuse_newer_directory(directory: Directory, unit: str, known: KnownEpochs) -> None:
+    """Raise PlanError when the unit at `unit` holds an epoch that the state folder has not taken."""
+    noted = _epoch_in(directory.get_orgunit(unit))
+    if noted is not None and known.lacks(noted):
+        raise _refusal(directory, unit, noted, known.identity, known.newest)
+
+
+def note_epoch(directory: Directory, unit: str, ours: Epoch, clock: Clock) -> None:
+    """Write `ours` into the description of the unit at `unit`, make the unit if it is not there, and read it back.
+
+    Raises PlanError when somebody else has written as late an epoch there, and DirectoryError when ours does not come to stand there.
+    """
+    for attempt in range(ATTEMPTS + 1):
+        held = directory.get_orgunit(unit)
+        noted = _epoch_in(held)
+        if noted == ours:
+            return
+        if noted is not None and (noted.identity != ours.identity or noted.number >= ours.number):
+            raise _refusal(directory, unit, noted, ours.identity, ours.number)
+        if attempt < ATTEMPTS:
+            reply = _write(directory, unit, ours, make=held is None)
+            if reply.verdict is not Verdict.DONE or attempt:
+                clock.sleep(max(2.0**attempt, reply.retry_after_seconds or 0.0))
+    raise DirectoryError(
+        f"the epoch cannot be written into the directory: tenant {directory.tenant}, unit {unit}",
+        hint="the unit is named by lease.unit in the settings; an administrator may make it by hand",
+    )
+
+
+def _write(directory: Directory, unit: str, ours: Epoch, *, make: bool) -> Reply:
+    if make:
+        parent, _, name = unit.rpartition("/")
+        return directory.insert_orgunit(parent or "/", name, note_text(ours))
+    return directory.describe_orgunit(unit, note_text(ours))
+
+
+def _epoch_in(unit: Mapping[str, Any] | None) -> Epoch | None:
+    found = _NOTE.search(str((unit or {}).get("description") or ""))
+    return Epoch(int(found[1]), found[2], found[3]) if found else None
+
+
+def _refusal(directory: Directory, unit: str, noted: Epoch, identity: str | None, newest: int) -> PlanError:
+    if noted.identity != identity:
+        why = f"another state folder has applied to it, up to epoch {noted.number}"
+    else:
+        why = f"a later copy of this one has applied to it, up to epoch {noted.number}, and ours is {newest}"
+    return PlanError(
+        f"state folder is not the directory's newest: tenant {directory.tenant}: {why}",
+        hint="put the newest copy of the state folder back; only when it is lost for good, delete the unit "
+        f"{unit} in the Admin console: addresses given since are then known to nobody",
+    )

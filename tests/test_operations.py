@@ -129,6 +129,16 @@ def test_a_group_is_made_and_filled_and_emptied(desk: Desk):
     assert members_of(desk, address) == set(ids[2:])
 
 
+def test_a_group_whose_address_an_account_holds_is_parked_at_once(desk: Desk):
+    """The server says that it is taken as often as it is asked."""
+    (number,) = numbers(1)
+    steps = group_steps(number, desk.plant(number, aliases=[f"guru-{number}@guru.sd.belajar.id"]))
+    desk.apply(desk.plan(*steps))
+    assert sorted(parked(desk)) == ["address-foreign", "group-gone"]
+    with desk.journal() as journal:
+        assert [row[2] for row in journal._rows() if row[3] == "intent"] == [1]
+
+
 @pytest.mark.parametrize("foreign", ["another description", f"({GROUP_MARKER[:-1]}0)"])
 def test_a_group_of_strangers_is_never_touched(desk: Desk, foreign: str):
     """Neither taken over nor filled nor emptied."""

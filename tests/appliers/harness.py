@@ -29,10 +29,12 @@ import polars as pl
 
 import belajarid_recon
 from appliers.disk import DiskFault
+from appliers.further import ABOUT_GROUPS, further_steps, kept_accounts, wrong_with_group
 from appliers.host import FAULTY, REFUSED
 from appliers.naive import POINTS as NAIVE_POINTS
 from appliers.oracle import Case, Seen, Violation, violations
 from appliers.plans import DOMAINS, Target, creation, orgunit, plan_of, settings_of, update
+from belajarid_recon.apply.body import read_steps
 from belajarid_recon.apply.killpoints import KillPoint
 from belajarid_recon.components import ScaledClock, SystemRandomness
 from belajarid_recon.directory.connect import connect
@@ -45,6 +47,8 @@ from belajarid_recon.state.folders import RunStatus, new_run
 
 TENANTS = (Jenjang.SD, Jenjang.SMP)
 _TENANTS_OF_CASE = ((Jenjang.SD,), (Jenjang.SMP,), TENANTS)
+FURTHER_EVERY = 4
+"""Every so many cases have steps for aliases, deletions and a group as well."""
 TIME_SCALE = 1_000.0
 APPLY = {"in_flight": 6, "attempts": 100, "crashes": 100, "lag_seconds": 20.0}
 """Hundreds of kills are no poison: no step may be parked for them."""
@@ -215,6 +219,8 @@ class Arena:
             ids = iter(self.emulator.plant(tenant, [_ours(row) for group in changed for row in group]))
             for n, group in enumerate(changed):
                 rows[n] += [_change(tenant, row, next(ids), chances[n]) for row in group]
+            if request.applier == "real":
+                self._add_further(tenant, first, [n for n in range(count) if tenant in tenants[n]], rows)
         self._squat({address for addresses in squatted for address in addresses})
         for n, chance in enumerate(chances):
             chance.random()
@@ -230,6 +236,14 @@ class Arena:
             write_plan(case.run.plan, case.plan)
             self.cases.append(case)
         return self.cases[first:]
+
+    def _add_further(self, tenant: Jenjang, first: int, cases: list[int], rows: list[list[dict[str, Any]]]) -> None:
+        """Give every few of these cases steps of the other kinds."""
+        chosen = [n for n in cases if (first + n) % FURTHER_EVERY == 1]
+        kept = {n: kept_accounts(tenant, _first(tenant, first + n) + 400) for n in chosen}
+        ids = iter(self.emulator.plant(tenant, [_ours(row) | other for pairs in kept.values() for row, other in pairs]))
+        for n, pairs in kept.items():
+            rows[n] += further_steps(tenant, _first(tenant, first + n) + 400, [next(ids) for _ in pairs])
 
     def _squat(self, addresses: set[str]) -> None:
         for tenant in TENANTS:
@@ -294,7 +308,14 @@ class Arena:
                 for case in self.cases
                 if case.unit and str(tenant) in case.tenants
             }
-            seen[str(tenant)] = Seen(lines, directory.orgunit_paths(), self.strangers[tenant], notes)
+            groups = [
+                Violation(case.seed, what)
+                for case in self.cases
+                for step in read_steps(case.plan.steps, pl.col("tenant") == str(tenant))
+                if step.action in ABOUT_GROUPS
+                for what in wrong_with_group(step, case.squatted, directory)
+            ]
+            seen[str(tenant)] = Seen(lines, directory.orgunit_paths(), self.strangers[tenant], notes, groups)
             directory.close()
         return violations(self.cases, seen)
 
@@ -454,4 +475,11 @@ _FAULTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("users.list", "status", {"status": 503}),
     ("orgunits.insert", "status-after", {"status": 401, "reason": "authError"}),
     ("orgunits.insert", "drop-after", {}),
+    ("users.aliases.insert", "drop-after", {}),
+    ("users.aliases.delete", "drop-after", {}),
+    ("users.delete", "drop-after", {}),
+    ("groups.insert", "drop-after", {}),
+    ("groups.insert", "bogus-409-after", {}),
+    ("members.insert", "drop-after", {}),
+    ("members.insert", "status", {"status": 409, "reason": "duplicate"}),
 )

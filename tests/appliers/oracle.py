@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from appliers.further import ABOUT_GROUPS, wrong_with_account
 from belajarid_recon.apply.body import Step, attributes_of, desired_attributes, read_steps
 from belajarid_recon.components import ScaledClock
 from belajarid_recon.directory.epochs import note_text
 from belajarid_recon.plan.definition import Plan
+from belajarid_recon.schemas import Action
 from belajarid_recon.state.folders import RunFolder
 from belajarid_recon.state.journal import Journal
 from belajarid_recon.state.lease import Epoch, KnownEpochs
@@ -80,6 +82,8 @@ class Seen:
     """Accounts of others as they were before."""
     notes: dict[str, str] = field(default_factory=dict)
     """Unit to its description, of those that keep an epoch."""
+    groups: list[Violation] = field(default_factory=list)
+    """What is wrong with its groups."""
 
 
 def violations(cases: Sequence[Case], tenants: Mapping[str, Seen]) -> list[Violation]:
@@ -92,10 +96,7 @@ def violations(cases: Sequence[Case], tenants: Mapping[str, Seen]) -> list[Viola
     for case in cases:
         said = case.said()
         for step in read_steps(case.plan.steps, pl.lit(value=True)):
-            if step.is_container:
-                found = iter(() if step.ou_path in tenants[step.tenant].paths else ("a unit is missing",))
-            else:
-                found = _wrong_with(step, by_marker.pop(step.marker, []), case, said.get(step.step))
+            found = _wrong_about(step, case, tenants[step.tenant], by_marker, said.get(step.step))
             wrong += [Violation(case.seed, what) for what in found]
         wrong += [Violation(case.seed, "a step neither done nor parked")] * (case.plan.steps.height - len(said))
         wrong += [Violation(case.seed, "a step that was never read back")] * case.unread()
@@ -103,7 +104,22 @@ def violations(cases: Sequence[Case], tenants: Mapping[str, Seen]) -> list[Viola
     strangers = sum(len(seen.strangers) for seen in tenants.values())
     wrong += [Violation("", "an account nobody planned")] * (len(by_marker.pop("", [])) - strangers)
     wrong += [Violation("", "a marker nobody planned")] * len(by_marker)
+    wrong += [violation for seen in tenants.values() for violation in seen.groups]
     return wrong + [Violation("", what) for seen in tenants.values() for what in _wrong_with_strangers(seen)]
+
+
+def _wrong_about(
+    step: Step, case: Case, seen: Seen, by_marker: dict[str, list[dict[str, Any]]], said: str | None
+) -> Iterator[str]:
+    """What is wrong with what one step is about; accounts that were looked at leave `by_marker`."""
+    if step.action == Action.CREATE_ORGUNIT:
+        return iter(() if step.ou_path in seen.paths else ("a unit is missing",))
+    if step.action in ABOUT_GROUPS:
+        return iter(())
+    lines = by_marker.pop(step.marker or "", [])
+    if step.action in {Action.ADD_ALIAS, Action.REMOVE_ALIAS, Action.DELETE}:
+        return wrong_with_account(step, lines)
+    return _wrong_with(step, lines, case, said)
 
 
 def _wrong_with(step: Step, lines: list[dict[str, Any]], case: Case, said: str | None) -> Iterator[str]:

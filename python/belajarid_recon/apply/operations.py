@@ -239,8 +239,12 @@ class CreateGroup(Operation):
         return directory.insert_group(body)
 
     def read(self, directory: Readable, step: Step) -> Judgement:
-        """Judge by the group at the address."""
-        return settle.judge_group(step, directory.get_group(_required(step.address)))
+        """Judge by the group at the address, and by whether an account holds it where no group does."""
+        address = _required(step.address)
+        judgement = settle.judge_group(step, directory.get_group(address))
+        if judgement.outcome is ABSENT and directory.get_account(address) is not None:
+            return Judgement(Outcome(EventState.PARKED, ApplyReason.ADDRESS_FOREIGN), final=True)
+        return judgement
 
 
 class _Membership(Operation):

@@ -47,7 +47,7 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	cargo test --release --quiet --workspace
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 # Ends with an error on any violation; a seed makes a swarm again.
 soak: $(INSTALLED)

@@ -39,3 +39,13 @@ def desk(emulator: EmulatorProcess, directories: dict[Jenjang, GoogleDirectory],
     """A fresh state folder, and no faults but the test's own."""
     yield Desk(emulator, directories, tmp_path / "state")
     emulator.clear_faults()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the swarms of kills came to, wherever they ran."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    lines = [value for report in reports for name, value in report.user_properties if name == "swarm"]
+    if lines:
+        terminalreporter.section("kills")
+        for line in lines:
+            terminalreporter.write_line(str(line))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -16,12 +16,17 @@ NAIVE_KILLS = 40
 SEED = 20_261_122
 
 
-def swarmed(requests: list[SwarmRequest], capsys: pytest.CaptureFixture, *, forks: bool = True) -> list[Report]:
-    """The reports of swarms side by side, printed."""
-    reports = swarms(requests, forks=forks)
-    with capsys.disabled():
-        sys.stdout.writelines(f"\n  {report.line()}" for report in reports)
-    return reports
+@pytest.fixture
+def swarmed(record_property: Callable[[str, object], None]) -> Callable[..., list[Report]]:
+    """Runs swarms side by side, and has what they came to printed at the end (conftest.py)."""
+
+    def run(requests: list[SwarmRequest], *, forks: bool = True) -> list[Report]:
+        reports = swarms(requests, forks=forks)
+        for report in reports:
+            record_property("swarm", report.line())
+        return reports
+
+    return run
 
 
 def halves(request: SwarmRequest) -> list[SwarmRequest]:
@@ -29,9 +34,9 @@ def halves(request: SwarmRequest) -> list[SwarmRequest]:
     return [replace(request, kills=request.kills // 2, seed=request.seed + half) for half in range(2)]
 
 
-def test_no_kill_loses_or_repeats_a_step(capsys):
+def test_no_kill_loses_or_repeats_a_step(swarmed):
     """Two thousand kills at every named point, nested, among lost and lying answers and what others do meanwhile."""
-    reports = swarmed(halves(SwarmRequest(kills=KILLS, seed=SEED)), capsys)
+    reports = swarmed(halves(SwarmRequest(kills=KILLS, seed=SEED)))
     assert [violation for report in reports for violation in report.violations] == []
     assert sum(report.kills for report in reports) >= KILLS
     assert [report.points_hit for report in reports] == [1.0, 1.0]
@@ -39,10 +44,10 @@ def test_no_kill_loses_or_repeats_a_step(capsys):
     assert sum(report.renamed for report in reports) > KILLS / 50
 
 
-def test_no_fresh_process_loses_or_repeats_a_step(capsys):
+def test_no_fresh_process_loses_or_repeats_a_step(swarmed):
     """The same with processes that start from nothing, larger plans, and kills at any instant as well."""
     request = SwarmRequest(kills=FRESH_KILLS, seed=SEED, creations=40, kills_of_case=12, random_share=0.5)
-    reports = swarmed(halves(request), capsys, forks=False)
+    reports = swarmed(halves(request), forks=False)
     assert [violation for report in reports for violation in report.violations] == []
     assert sum(report.kills for report in reports) >= FRESH_KILLS
     assert all(report.by_point["random"] > 0 for report in reports)
@@ -57,9 +62,9 @@ CAUGHT = {
 
 
 @pytest.mark.parametrize("habit", Habit)
-def test_the_judge_sees_what_a_naive_applier_breaks(habit, capsys):
+def test_the_judge_sees_what_a_naive_applier_breaks(habit):
     """Each belief about answers that prove nothing costs somebody an account, and the judge names it."""
-    (report,) = swarmed([SwarmRequest(kills=NAIVE_KILLS, seed=SEED, applier=habit)], capsys)
+    (report,) = swarmed([SwarmRequest(kills=NAIVE_KILLS, seed=SEED, applier=habit)])
     assert {violation.what for violation in report.violations} >= CAUGHT[habit]
 
 

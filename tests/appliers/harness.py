@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -317,7 +317,17 @@ class Arena:
             ]
             seen[str(tenant)] = Seen(lines, directory.orgunit_paths(), self.strangers[tenant], notes, groups)
             directory.close()
-        return violations(self.cases, seen)
+        return violations(self.cases, seen) + [Violation("", what) for what in unfit(self.emulator.stats())]
+
+
+def unfit(stats: Mapping[str, Any]) -> list[str]:
+    """Requests and replies of a run that the discovery document does not know, as an emulator with `check_replies` has counted them."""
+    if not stats["checked_replies"]:
+        return ["no reply was held against the discovery document"]
+    replies = [f"{method}{fault}" for method, faults in stats["unfit_replies"].items() for fault in faults]
+    return [f"a request that does not fit: {method}" for method in stats["unfit_requests"]] + [
+        f"a reply that does not fit: {what}" for what in replies
+    ]
 
 
 def _creations(tenant: Jenjang, case: int, count: int) -> list[dict[str, Any]]:
@@ -371,7 +381,12 @@ def arena_of(*, forks: bool, **apply: Any) -> Iterator[Arena]:
     """
     folder = Path(tempfile.mkdtemp(prefix="kills-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
     emulator_settings = EmulatorSettings(
-        folder / "emulator", scale=TIME_SCALE, tenants=TENANTS, token_life_seconds=1e8, latency_seconds=0.001
+        folder / "emulator",
+        scale=TIME_SCALE,
+        tenants=TENANTS,
+        token_life_seconds=1e8,
+        latency_seconds=0.001,
+        check_replies=True,
     )
     try:
         with EmulatorProcess(emulator_settings) as emulator:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import orjson
+
 from belajarid_recon.components import Clock, ScaledClock
 from belajarid_recon.emulator.call import Call
 from belajarid_recon.emulator.directory import open_directory
@@ -124,8 +126,12 @@ class Service:
     def perform(self, admitted: Admitted, query: bytes, raw: bytes, *, pretended: bool = False) -> Answer:
         """Check the request against the discovery document and carry it out, or pretend to. Raises ApiError."""
         method = admitted.method
-        parameters = method.parameters(query)
-        body = method.body(raw)
+        try:
+            parameters = method.parameters(query)
+            body = method.body(raw)
+        except ApiError:
+            self.statistics.unfit_request(method.name)
+            raise
         call = Call(method, admitted.access.tenant, admitted.path, parameters, body)
         carry_out = self._methods[method.name]
         if self.lag.is_on and method.name.startswith("users.") and call.path:
@@ -138,11 +144,19 @@ class Service:
             if method.verb != "GET":
                 self.statistics.applied(method.name, admitted.access.tenant.jenjang)
         fields = parameters.get("fields")
-        return (
-            answer._replace(body=filtered(answer.body, fields, method, self.discovery))
-            if fields and answer.body
-            else answer
-        )
+        if fields and answer.body:
+            answer = answer._replace(body=filtered(answer.body, fields, method, self.discovery))
+        if self.settings.check_replies:
+            self._check_reply(method, answer)
+        return answer
+
+    def _check_reply(self, method: Method, answer: Answer) -> None:
+        """Hold a reply against the schema that the discovery document names for its method; without one it must be empty."""
+        if method.response is None:
+            fault = " is not empty" if answer.body else None
+        else:
+            fault = self.discovery.check_of(method.response)(orjson.loads(answer.body))
+        self.statistics.checked(method.name, fault)
 
     def _lagging(self, carry_out: Callable[[Call], Answer], call: Call) -> Answer:
         """Carry out a call about an account, unless it comes too early for that account."""

@@ -84,6 +84,9 @@ class EmulatorSettings:
     scale above 1 it meets 401 and must ask again."""
     latency_seconds: float = 0.0
     """Real seconds every call waits before it is carried out; makes calls overlap."""
+    check_replies: bool = False
+    """Whether each reply is held against the discovery document before it leaves, as each request always is. What does not fit is counted
+    (`unfit_replies`) and sent all the same: a run ends, and its test fails. Costs about as much as carrying out a read."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""

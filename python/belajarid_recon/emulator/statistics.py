@@ -57,6 +57,9 @@ class Statistics:
         self._rejected: Counter[tuple[str, str]] = Counter()
         self._applied: Counter[tuple[str, str]] = Counter()
         self._dropped: Counter[str] = Counter()
+        self._unfit_requests: Counter[str] = Counter()
+        self._checked_replies = 0
+        self._unfit_replies: Counter[tuple[str, str]] = Counter()
         self._under_way: Counter[str] = Counter()
         self._most_under_way: Counter[str] = Counter()
         self._total_under_way = 0
@@ -88,6 +91,16 @@ class Statistics:
         """A call was refused with this reason."""
         self._rejected[method, reason] += 1
 
+    def unfit_request(self, method: str) -> None:
+        """A request whose parameters or body the discovery document does not know was refused."""
+        self._unfit_requests[method] += 1
+
+    def checked(self, method: str, fault: str | None) -> None:
+        """A reply was held against the discovery document; `fault` is what does not fit, and where."""
+        self._checked_replies += 1
+        if fault is not None:
+            self._unfit_replies[method, fault] += 1
+
     def dropped(self, method: str) -> None:
         """A call's connection was cut without an answer, or within it."""
         self._dropped[method] += 1
@@ -99,6 +112,9 @@ class Statistics:
             "applied": nested(self._applied),
             "rejected": nested(self._rejected),
             "dropped": dict(self._dropped),
+            "unfit_requests": dict(self._unfit_requests),
+            "checked_replies": self._checked_replies,
+            "unfit_replies": nested(self._unfit_replies),
             "concurrent_calls_max": {"all": self._most_in_total}
             | {str(tenant): most for tenant, most in self._most_under_way.items()},
         }

@@ -626,7 +626,7 @@ def test_the_drill(tmp_path):
     anchor = tmp_path / "anchor"
     anchor.mkdir()
     backup = tmp_path / "backup.age"
-    with world(tmp_path / "world", 150) as made:
+    with world(tmp_path / "world", 300) as made:
         settings = machine(tmp_path / "lost", made, anchor, [first[1], second[1]])
         shutil.copytree(made.folder / "keys", settings.parent / "keys")
         planned = type_in("plan", "--settings", settings, "--extract", made.extract, "--date", DAY, "--json")

@@ -354,6 +354,14 @@ def test_a_taken_place_is_refused(backed_up):
     assert backed_up.restore().exit_code == ExitStatus.DONE
 
 
+def test_an_anchor_that_is_not_mounted_is_asked_for(backed_up):
+    """Before anything is put back: without it nobody would see that the backup is old."""
+    text = backed_up.settings_file.read_text().replace('state = "state"', 'state = "state"\nstate_anchor = "nowhere"')
+    backed_up.settings_file.write_text(text)
+    refused_with(backed_up.restore(), ExitStatus.SETTINGS_REFUSED, "no such folder for the anchor")
+    assert backed_up.left_behind() == []
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -461,6 +469,7 @@ NOT_OURS: dict[str, bytes] = {
     "a size below zero": archive(manifest(entry("state/a", size=-1)), ONE),
     "a newer format": archive(manifest(format_version=2)),
     "another format": archive(manifest(format="of somebody else")),
+    "a time without zone": archive(manifest(made_at="2026-11-22T00:00:00")),
     "a field nobody knows": archive(manifest(epoch=7)),
     "a manifest that is no JSON": archive(b"{"),
     "an archive without manifest": archive(b"{}")[1024:] + archive(b"{}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,9 +35,7 @@ def backup(
         with printer.watch() as watch:
             made = pipeline.back_up_state(loaded, out, watch=watch)
         recipients = list(loaded.backup.recipients if loaded.backup else ())
-        printer.line(
-            f"sealed: {_content(made.manifest)}, to {len(recipients)} recipients, each of whom opens it alone:"
-        )
+        printer.line(f"sealed: {_content(made.manifest)} to {len(recipients)} recipients, each of whom opens it alone:")
         for recipient in recipients:
             printer.line(f"  {recipient}")
         printer.line(f"backup: {made.path}, {made.size:,} bytes, SHA-256 {made.sha256}")
@@ -68,9 +67,8 @@ def restore(
         loaded = load_settings(settings)
         with printer.watch() as watch:
             made, older = pipeline.restore_state(loaded, backup, identity=identity, keys=keys, watch=watch)
-        printer.line(
-            f"restored: {_content(made.manifest, keys=False)}, as of {made.manifest.made_at:%Y-%m-%d %H:%M:%S} UTC"
-        )
+        made_at = made.manifest.made_at.astimezone(UTC)
+        printer.line(f"restored: {_content(made.manifest, keys=False)}, as of {made_at:%Y-%m-%d %H:%M:%S} UTC")
         printer.line(f"state: {made.state}")
         for path in made.keys:
             printer.line(f"key: {path}")
@@ -88,12 +86,12 @@ def restore(
 def _content(manifest: Manifest, *, keys: bool = True) -> str:
     files, key_count = count_of(manifest.files)
     with_keys = f" and {key_count} keys" if keys else ""
-    return f"{files:,} files{with_keys}, {manifest.size:,} bytes"
+    return f"{files:,} files of {manifest.state_size:,} bytes{with_keys}"
 
 
 def _document(manifest: Manifest) -> dict[str, Any]:
     """What `--json` says of a backup's content."""
     files, _ = count_of(manifest.files)
-    return {"files": files, "content_bytes": manifest.size} | manifest.model_dump(
+    return {"files": files, "state_bytes": manifest.state_size} | manifest.model_dump(
         mode="json", include={"made_at", "tool_version", "state_identity", "latest_run", "unfinished_run", "ledger_end"}
     )

@@ -16,12 +16,11 @@ import os
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from belajarid_recon.errors import InputError
 
@@ -82,7 +81,7 @@ class Manifest(BaseModel):
     format: Literal["belajarid-recon state backup"] = FORMAT
     format_version: Literal[1] = FORMAT_VERSION
     tool_version: Annotated[str, Field(pattern=r"^[0-9A-Za-z.+-]{1,64}$")]
-    made_at: datetime
+    made_at: AwareDatetime
     state_identity: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None
     """Names the state's anchor; null for one that never had any."""
     latest_run: Annotated[str, Field(pattern=r"^[0-9TZa-f-]{1,64}$")] | None
@@ -108,6 +107,11 @@ class Manifest(BaseModel):
     def size(self) -> int:
         """Bytes of all files."""
         return sum(entry.size for entry in self.files)
+
+    @property
+    def state_size(self) -> int:
+        """Bytes of the state folder's files."""
+        return sum(entry.size for entry in self.files if not entry.is_key)
 
 
 def is_plain(path: str) -> bool:

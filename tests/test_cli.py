@@ -36,6 +36,8 @@ COMMANDS = (
     ["population", "create"],
     ["population", "advance"],
     ["population", "mend"],
+    ["state", "backup"],
+    ["state", "restore"],
 )
 
 

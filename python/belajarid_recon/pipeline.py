@@ -67,12 +67,14 @@ from belajarid_recon.settings import EndpointClass, Settings
 from belajarid_recon.sources.extract import open_extract
 from belajarid_recon.state.anchor import checked_anchor
 from belajarid_recon.state.atomic import write_atomically
+from belajarid_recon.state.backup import Backup, BackupRequest, back_up
 from belajarid_recon.state.folders import RunFolder, RunStatus, latest_run, list_runs, new_run, open_run, unfinished_run
 from belajarid_recon.state.handoffs import closed_by, open_handoffs
 from belajarid_recon.state.keyprints import check_keys
 from belajarid_recon.state.lease import KnownEpochs
 from belajarid_recon.state.ledger import ledger_digest, ledger_files
 from belajarid_recon.state.lock import StateLock
+from belajarid_recon.state.restore import Restored, RestoreRequest, restore
 
 __all__ = [
     "ApplyFollower",
@@ -81,11 +83,13 @@ __all__ = [
     "Verification",
     "abandon_run",
     "apply_run",
+    "back_up_state",
     "latest",
     "make_plan",
     "plan_from_snapshot",
     "read_plan",
     "rebuild_run",
+    "restore_state",
     "verify_run",
     "waiting_for_console",
 ]
@@ -408,6 +412,42 @@ def waiting_for_console(settings: Settings) -> pl.DataFrame:
             closed = closed_by(earlier, seen, ScaledClock().now())
             return waiting.join(closed, on="account_key", how="anti", maintain_order="left")
     return waiting
+
+
+def back_up_state(settings: Settings, out: Path, *, watch: Watch = quiet) -> Backup:
+    """Seal the state folder, the marker key and the naming key into one file for the settings' recipients."""
+    if settings.backup is None:
+        raise SettingsError("nobody is named to seal a backup to: [backup]", hint="see docs/settings.md, recipients")
+    if not settings.state.is_dir():
+        raise SettingsError(f"no state folder: {settings.state}", hint="check state in the settings")
+    components, keys = Components.of(settings), vars(Keys.of(settings))
+    with StateLock(settings.state, purpose="state backup") as lock:
+        _remove_leftovers(settings.state)
+        checked_anchor(settings.state_anchor, settings.state, components.clock, components.randomness)
+        prints = check_keys(settings.state, keys)
+        request = BackupRequest(settings.state, out, settings.backup.recipients, keys, prints)
+        return back_up(lock, request, components.clock, watch)
+
+
+def restore_state(
+    settings: Settings, backup: Path, *, identity: Path, keys: Path | None = None, watch: Watch = quiet
+) -> tuple[Restored, PlanError | None]:
+    """Make a backup the state folder, its keys into the folder `keys` if one is named.
+
+    Returns beside it why plan and apply will refuse it, where the settings' anchor says that it is older than what was there.
+    """
+    if settings.state_anchor is not None and not settings.state_anchor.is_dir():
+        raise SettingsError(
+            f"no such folder for the anchor: {settings.state_anchor}", hint="mount it, so that the backup's age is seen"
+        )
+    restored = restore(RestoreRequest(backup, identity, settings.state, keys), watch)
+    components = Components.of(settings)
+    try:
+        with StateLock(settings.state, purpose="state restore"):
+            checked_anchor(settings.state_anchor, settings.state, components.clock, components.randomness)
+    except PlanError as error:
+        return restored, error
+    return restored, None
 
 
 def latest(settings: Settings) -> RunFolder:

@@ -332,6 +332,30 @@ class Recovery(_Table):
         return frozenset(staff | ({PersonKind.PESERTA_DIDIK} if self.pupils else set()))
 
 
+class Backup(_Table):
+    """To whom backups of the state folder and its keys are sealed."""
+
+    recipients: Annotated[tuple[str, ...], Field(min_length=2, max_length=16)]
+    """Age public keys, `age1…`, of people who keep the secret keys apart. Each opens a backup alone: one that is lost costs nothing."""
+
+    @field_validator("recipients")
+    @classmethod
+    def _two_people(cls, recipients: tuple[str, ...]) -> tuple[str, ...]:
+        import pyrage  # noqa: PLC0415 - only where a backup is spoken of
+
+        keys = []
+        for place, text in enumerate(recipients):
+            try:
+                keys.append(str(pyrage.x25519.Recipient.from_str(text)))
+            except pyrage.RecipientError:
+                secret = text.upper().startswith("AGE-SECRET-KEY")
+                what = "a secret key, which belongs in no settings" if secret else "no age public key (age1…)"
+                raise ValueError(f"number {place + 1} is {what}") from None
+        if len(set(keys)) != len(keys):
+            raise ValueError("one recipient stands there twice: two different ones are needed at least")
+        return tuple(keys)
+
+
 class RegulationChoice(_Table):
     """What the shipped regulations leave to the ministry."""
 
@@ -356,6 +380,7 @@ class Settings(_Table):
     deletion: Deletion | None = None
     aliases: Aliases | None = None
     recovery: Recovery = Recovery()
+    backup: Backup | None = None
     regulations: RegulationChoice = RegulationChoice()
     groups: Annotated[tuple[GroupRule, ...], Field(max_length=2 * len(Jenjang))] = ()
 

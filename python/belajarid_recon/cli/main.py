@@ -8,14 +8,15 @@ from typing import Annotated
 import typer
 
 from belajarid_recon import __version__
-from belajarid_recon.cli import bench, commands, demo
+from belajarid_recon.cli import bench, commands, demo, state
 from belajarid_recon.cli.diff import diff
 from belajarid_recon.cli.handoff import handoff
 from belajarid_recon.errors import ExitStatus
 
 EXIT_STATUSES = """
-Exit statuses: 0 done · 1 fault in the program · 2 wrong usage · 3 the extract or a table is refused · 4 the settings are refused ·
-5 busy: locked by another run, or a port is in use · 6 the directory refuses or cannot be reached · 7 the plan is refused ·
+Exit statuses: 0 done · 1 fault in the program · 2 wrong usage · 3 the extract, a table or a backup is refused ·
+4 the settings are refused · 5 busy: locked by another run, or a port is in use ·
+6 the directory refuses or cannot be reached · 7 the plan is refused, or the state is older than its anchor ·
 8 work remains: steps are held, parked or contradicted, or what was compared differs · 9 the machine refuses: a full disk, a file ·
 130 interrupted, go on with `apply`.
 """
@@ -51,6 +52,10 @@ population.command("create", epilog=EXIT_STATUSES)(commands.population_create)
 population.command("advance", epilog=EXIT_STATUSES)(commands.population_advance)
 population.command("mend", epilog=EXIT_STATUSES)(commands.population_mend)
 
+state_commands = typer.Typer(help="The state folder as a sealed file, and back.", no_args_is_help=True)
+state_commands.command("backup", epilog=EXIT_STATUSES)(state.backup)
+state_commands.command("restore", epilog=EXIT_STATUSES)(state.restore)
+
 app.command("demo", epilog=EXIT_STATUSES)(demo.demo)
 app.command("run", epilog=EXIT_STATUSES)(commands.run)
 app.command("plan", epilog=EXIT_STATUSES)(commands.plan)
@@ -64,6 +69,7 @@ app.command("diff", epilog=EXIT_STATUSES)(diff)
 app.command("emulator", epilog=EXIT_STATUSES)(commands.emulator)
 app.command("bench", epilog=EXIT_STATUSES)(bench.bench)
 app.add_typer(population, name="population")
+app.add_typer(state_commands, name="state")
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ from belajarid_recon.state.archive import (
 from belajarid_recon.state.atomic import PART_SUFFIX, fsync_folder
 from belajarid_recon.state.folders import latest_run, unfinished_run
 from belajarid_recon.state.journal import Journal, missing_journal
-from belajarid_recon.state.lease import IDENTITY_FILE
+from belajarid_recon.state.lease import known_identity
 from belajarid_recon.state.ledger import ledger_end, ledger_files
 from belajarid_recon.state.lock import LOCK_FILE, StateLock
 from belajarid_recon.state.sealing import sealing
@@ -130,11 +130,10 @@ def _manifest(request: BackupRequest, clock: Clock, watch: Watch) -> Manifest:
         size, digest = file_digest(state / path, progress)
         entries.append(Entry(path=STATE_FOLDER + path, size=size, sha256=digest))
     latest, unfinished = latest_run(state), unfinished_run(state)
-    identity = state / IDENTITY_FILE
     return Manifest(
         tool_version=__version__,
         made_at=clock.now(),
-        state_identity=identity.read_text(encoding="ascii") if identity.exists() else None,
+        state_identity=known_identity(state),
         latest_run=latest.run_id if latest else None,
         unfinished_run=unfinished.run_id if unfinished else None,
         ledger_end=ledger_end(state),

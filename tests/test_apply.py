@@ -683,8 +683,9 @@ def test_another_version_does_not_go_on_with_an_open_intent(desk):
     assert desk.applied() == before
 
 
-def test_an_interrupted_run_ends_like_an_uninterrupted_one(desk):
-    """Ctrl-C again and again: each stop is clean, and the directory is the same in the end."""
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(desk, sent):
+    """Ctrl-C, or a machine that shuts down, again and again: each stop is clean, and the directory is the same in the end."""
     people = numbers(150)
     plan = desk.plan(*(creation("sd", number) for number in people))
     run, stops, last = desk.new_run(), 0, 0
@@ -693,7 +694,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(desk):
 
         def interrupt(_progress: Progress, alarm=alarm) -> None:
             if next(alarm) == 4:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), sent)
 
         try:
             desk.apply(plan, run, watch=interrupt, in_flight=8)

@@ -23,6 +23,7 @@ from belajarid_recon.directory.governor import (
     Kind,
     Pace,
     Permit,
+    StoppedError,
     policy_writes_of_project,
 )
 from belajarid_recon.settings import Quotas
@@ -527,3 +528,47 @@ def test_a_pause_needs_no_folder_and_makes_none(tmp_path: Path) -> None:
     call(governor, pace=Pace.TOO_MANY, after=60.0)
     assert not (tmp_path / "state").exists()
     assert clock.now() == datetime(2026, 7, 13, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("pace", [Pace.MINUTE_SPENT, Pace.TOO_MANY])
+def test_a_long_wait_ends_when_it_is_asked_to(pace):
+    """A pause lasts for minutes; a wish to stop is heard in a second, and what would soon have left still leaves."""
+    governor = Governor("sd", Quotas(), ScaledClock(), SystemRandomness())
+    governor.stop.set()
+    call(governor)
+    call(governor, pace=pace, after=300.0)
+    governor.stop.clear()
+    ends: list[str] = []
+
+    def wait() -> None:
+        try:
+            call(governor)
+        except StoppedError:
+            ends.append("stopped")
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.3)
+    governor.stop.set()
+    thread.join(5)
+    assert ends == ["stopped"]
+    assert governor.room_at(Kind.READ) > time.monotonic() + 60
+
+
+def test_a_write_leaves_only_with_leave():
+    """Whoever says who may write is asked last, and not about readings; a refused call gives its place back."""
+    clock = SteppedClock()
+    governor = governor_on(clock, places=1)
+    asked: list[float] = []
+
+    def refuse() -> None:
+        asked.append(clock.monotonic())
+        raise ValueError
+
+    governor.may_write = refuse
+    call(governor)
+    for _ in range(3):
+        with pytest.raises(ValueError, match=r"^$"):
+            governor.permit(Kind.CHANGE)
+    assert len(asked) == 3
+    call(governor)

@@ -29,6 +29,7 @@ from belajarid_recon.apply.sending import pause
 from belajarid_recon.apply.settle import ApplyReason, judge_orgunit
 from belajarid_recon.apply.tenant import ApplyScope
 from belajarid_recon.directory.chains import PAGE_ACCOUNTS, pages
+from belajarid_recon.directory.governor import StoppedError
 from belajarid_recon.directory.interface import Account, Directory, MemberPage, StaleTokenError
 from belajarid_recon.directory.observed import account_key_of, carries_marker
 from belajarid_recon.directory.snapshot import SnapshotFacts, read_facts, read_part
@@ -131,6 +132,10 @@ class ReadBack:
 
     def run(self) -> None:
         """Read back every step of the tenant that was sent and is done. Returns early when asked to stop."""
+        with suppress(StoppedError):
+            self._run()
+
+    def _run(self) -> None:
         if self._stopped or self._unread(_EVERY).is_empty():
             return
         began = self._scope.clock.monotonic()

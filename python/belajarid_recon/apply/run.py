@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -74,6 +74,7 @@ def apply_plan(
         reached(KillPoint.JOURNAL_READY)
         run.mark(RunStatus.APPLYING, components.clock, plan_digest=digest)
         reached(KillPoint.APPLYING_MARKED)
+        stop = threading.Event()
         scope = ApplyScope(
             journal=journal,
             steps=plan.steps,
@@ -82,12 +83,13 @@ def apply_plan(
             clock=components.clock,
             randomness=components.randomness,
             watch=components.watch,
-            stop=threading.Event(),
+            stop=stop,
         )
         _count_crashes(journal, settings.apply.crashes)
         tenants = _carried(run, plan, components.directories, scope)
         try:
-            _apply_tenants(tenants, scope.stop)
+            with heeding(components.directories.values(), stop):
+                _apply_tenants(tenants, stop)
         except BaseException:
             _leave_in_order(journal, {step for tenant in tenants for step in tenant.apply.faulty})
             raise
@@ -126,6 +128,19 @@ def taken_lease(lock: StateLock, plan: Plan, settings: Settings, components: App
         finally:
             for directory in directories:
                 directory.governor.may_write = unfenced
+
+
+@contextmanager
+def heeding(directories: Iterable[Directory], stop: threading.Event) -> Iterator[None]:
+    """Have calls that wait for their place end with StoppedError once `stop` is set."""
+    governors = [directory.governor for directory in directories]
+    for governor in governors:
+        governor.stop = stop
+    try:
+        yield
+    finally:
+        for governor in governors:
+            governor.stop = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -314,7 +329,7 @@ def _send_all(tenants: list[_Carried]) -> None:
 
 @contextmanager
 def _interrupts_set(stop: threading.Event) -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C inside the block into a wish to stop; a second one gets through. Yields whether there was one.
+    """Turn the first Ctrl-C or SIGTERM inside the block into a wish to stop; a second one gets through. Yields whether there was one.
 
     A handler, because an exception may strike anywhere; and in Python 3.11 one that strikes Thread.join marks a running thread as
     ended (github.com/python/cpython/issues/90882).
@@ -323,18 +338,23 @@ def _interrupts_set(stop: threading.Event) -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield interrupted
         return
-    previous = signal.getsignal(signal.SIGINT) or signal.default_int_handler
+    previous = {number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def put_back() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
     def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, previous)
+        put_back()
         interrupted.set()
         stop.set()
 
-    signal.signal(signal.SIGINT, ask_to_stop)
+    for number in previous:
+        signal.signal(number, ask_to_stop)
     try:
         yield interrupted
     finally:
-        signal.signal(signal.SIGINT, previous)
+        put_back()
 
 
 def _side_by_side(tenants: list[_Carried], phase: Callable[[_Carried], None]) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from belajarid_recon.apply.lanes import Flight
 from belajarid_recon.apply.settle import Outcome, Ready
 from belajarid_recon.components import Clock
+from belajarid_recon.directory.governor import StoppedError
 
 Answer = Outcome | Ready | None
 """What a worker finds out: an outcome, that a change may be sent, or None if it was stopped before it knew."""
@@ -64,6 +65,8 @@ class ThreadWorkers:
             flight, call = handed
             try:
                 landing = Landing(flight, call(flight), None)
+            except StoppedError:
+                landing = Landing(flight, None, None)
             except BaseException as error:
                 landing = Landing(flight, None, error)
             self._landings.put(landing)

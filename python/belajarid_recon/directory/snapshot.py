@@ -49,6 +49,7 @@ from belajarid_recon.directory.groups import (
 )
 from belajarid_recon.directory.interface import Directory
 from belajarid_recon.directory.reading import Reading, Work, digest_of, keep_only
+from belajarid_recon.directory.roles import groups_with_a_role
 from belajarid_recon.errors import DirectoryError, InputError, ReconError, SettingsError
 from belajarid_recon.schemas import ADDRESSES, DELETED, OBSERVED, OBSERVED_GROUP, OBSERVED_MEMBER, Jenjang
 from belajarid_recon.state.atomic import PART_SUFFIX, fsync_file, fsync_folder, write_atomically
@@ -101,7 +102,8 @@ class SnapshotFacts:
     tenants: Mapping[str, Mapping[str, Any]]
     """Tenant to `customer_id`, `domains` (name to `accounts` and `deleted`), `marked`, `unmarked`, `findings`, `orgunits`.
 
-    Where groups were read also `groups` (their number), `members` (of groups of ours, accounts with our marker) and `strangers` (others).
+    Where groups were read also `groups` (their number), `members` (of groups of ours, accounts with our marker), `strangers` (others) and
+    `role_groups` (sorted ids of the groups that hold a role or are inside one that does).
     """
     files: Mapping[str, Mapping[str, Any]]
     """Relative path to `rows` and `sha256`."""
@@ -180,12 +182,15 @@ def _read_tenants(
             (spool / MEMBERS_FOLDER).mkdir(mode=0o700, exist_ok=True)
             keep_only(spool, {*names, MEMBERS_FOLDER})
             lists = [pool.submit(read_groups, source, tenants[source.tenant]["domains"], spool) for source in sources]
+            role_groups = [pool.submit(groups_with_a_role, source.directory, stop) for source in sources]
             account_lists = [pool.submit(_read_list, chain, spool) for chain in chains]
             groups = _all(lists)
             work = _member_work(sources, groups)
             keep_only(spool / MEMBERS_FOLDER, {members_work(source.tenant, start) for source, start, _ in work})
             member_lists = [pool.submit(_read_members, *one, spool, request) for one in work]
             gone = {group_id for ids in _all(member_lists) for group_id in ids}
+            for source, found in zip(sources, _all(role_groups), strict=True):
+                tenants[source.tenant]["role_groups"] = sorted(found)
             reads = _all(account_lists)
         except BaseException:
             stop.set()
@@ -362,6 +367,8 @@ def _canonical_head(tenant: str, head: Mapping[str, Any]) -> bytes:
         "domains": sorted(head["domains"]),
         "orgunits": head["orgunits"],
     }
+    if "role_groups" in head:
+        known["role_groups"] = head["role_groups"]
     return orjson.dumps(known, option=orjson.OPT_SORT_KEYS) + b"\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from belajarid_recon.components import ScaledClock, SystemRandomness
 from belajarid_recon.directory.connect import connect
 from belajarid_recon.directory.google import GoogleDirectory
 from belajarid_recon.directory.groups import group_marker_of
-from belajarid_recon.directory.snapshot import read_facts
+from belajarid_recon.directory.snapshot import adopt_snapshot, read_facts
 from belajarid_recon.emulator.launch import EmulatorProcess
 from belajarid_recon.emulator.settings import EmulatorSettings
 from belajarid_recon.errors import PlanError
@@ -237,3 +238,14 @@ def test_nobody_joins_a_group_inside_one_that_holds_a_role(settled: Town):
     reasons = planned.plan.facts.reasons["sd"]
     assert (reasons["group-holds-a-role"], reasons["member-of-group-with-a-role"]) == (1, 1)
     assert read_facts(planned.folder.snapshot).tenants["sd"]["role_groups"] == sorted([above["id"], first["id"]])
+    # A snapshot that does not say so proves nothing: nobody may join on its word.
+    facts = planned.folder.snapshot / "snapshot.json"
+    document = json.loads(facts.read_bytes())
+    del document["tenants"]["sd"]["role_groups"]
+    old = settled.folder / "old"
+    adopt_snapshot(planned.folder.snapshot, old)
+    (old / "snapshot.json").unlink()
+    (old / "snapshot.json").write_text(json.dumps(document))
+    request = pipeline.PlanRequest(extract=settled.folder / f"extract{settled.plans}", date=DAY)
+    with pytest.raises(PlanError, match="or not their roles"):
+        pipeline.plan_from_snapshot(settled.settings, request, old)

@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +17,24 @@ import polars as pl
 import pytest
 
 from belajarid_recon import pipeline
+from belajarid_recon.cli.commands import telling_of_readings
+from belajarid_recon.cli.printer import Printer
 from belajarid_recon.directory import accounts, reading
 from belajarid_recon.directory.google import GoogleDirectory
 from belajarid_recon.directory.interface import Page
 from belajarid_recon.directory.reading import NOTE_FILE, READING_FILE, Reading, open_reading
-from belajarid_recon.directory.snapshot import SnapshotFacts, read_facts, take_snapshot
+from belajarid_recon.directory.snapshot import SnapshotFacts, take_snapshot
 from belajarid_recon.emulator.launch import EmulatorProcess
 from belajarid_recon.emulator.settings import EmulatorSettings
 from belajarid_recon.errors import DirectoryError
 from belajarid_recon.schemas import Jenjang
 from belajarid_recon.settings import Reading as ReadingSettings
 from directory_server import SteppedClock
+from extract_builder import DAY
 from reading_child import CHUNK, PAGE
 from test_groups import GroupedDirectory, grouped, possible
+from test_groups_weeks import town
 from test_snapshot import account, marked_rows, request_for
-from worlds import DAY, world
 
 DAY_LONG = timedelta(hours=24)
 
@@ -88,7 +91,7 @@ def opened(folder: Path, request: dict[str, Any] | None = None, clock: Any = Non
 def taken(directory: Counted, folder: Path, kept: Reading | None = None, **more: Any) -> SnapshotFacts:
     """A snapshot of one list after the other, with groups."""
     markers = {Jenjang.SD: frozenset(possible()["marker"])}
-    request = request_for(folder, lists_at_once=1, group_markers=markers, reading=kept, **more)
+    request = request_for(folder, parts=1, threads=1, lists_at_once=1, group_markers=markers, reading=kept, **more)
     return take_snapshot(directory, Jenjang.SD, request)
 
 
@@ -122,7 +125,7 @@ def test_a_reading_stopped_at_any_point_goes_on_to_the_same_digest(tmp_path: Pat
     assert taken(whole, tmp_path / "whole", opened(tmp_path / "reading")).digest == calm.digest
     points, pages = -chances[0], len(whole.pages_asked)
     assert points > 60
-    for point in range(1, points + 1, 2):
+    for point in range(1, points + 1, 3):
         first, second = counted(burn=burn), counted(burn=burn)
         kept = tmp_path / f"reading-{point}"
         chances[0] = point
@@ -336,7 +339,7 @@ def test_processes_that_are_killed_read_the_tenant_together(tenant, tmp_path: Pa
     assert pages >= 330 / PAGE
     before, kills, kept = pages_of(emulator), 0, [0]
     dice = random.Random(7)  # noqa: S311 - a test's course
-    while (ended := child(states["killed"], document, dice.randint(10, 26) if kills < 8 else 0)).returncode:
+    while (ended := child(states["killed"], document, dice.randint(10, 26) if kills < 5 else 0)).returncode:
         assert ended.returncode == -9, ended.stderr.decode()
         kills += 1
         notes = (states["killed"] / "reading").glob(f"*.live/{NOTE_FILE}")
@@ -351,36 +354,49 @@ def test_processes_that_are_killed_read_the_tenant_together(tenant, tmp_path: Pa
 
 def test_a_plan_that_was_stopped_goes_on_and_an_apply_ends_every_reading(tmp_path: Path, monkeypatch):
     """Ctrl-C in the middle of a plan: the next one reads the rest and says so. What was read before an apply serves no later plan."""
-    with world(tmp_path / "w", 300, seed=3) as made:
-        request = pipeline.PlanRequest(extract=made.extract, date=DAY)
-        pipeline.apply_run(made.settings, pipeline.make_plan(made.settings, request).folder.run_id)
+    monkeypatch.setattr(pipeline, "LISTS_AT_ONCE", 1)
+    monkeypatch.setattr(pipeline, "GROUP_LISTS_AT_ONCE", 0)
+    plain, asked = GoogleDirectory.list_accounts, Counter[str]()
+
+    def stopping(self: GoogleDirectory, domain: str, token: str | None, *, deleted: bool = False) -> Page:
+        asked["pages"] += 1
+        if asked["pages"] == asked["stop at"]:
+            raise KeyboardInterrupt
+        return plain(self, domain, token, deleted=deleted)
+
+    monkeypatch.setattr(GoogleDirectory, "list_accounts", stopping)
+    with town(tmp_path) as made:
+        pipeline.apply_run(made.settings, made.plan().folder.run_id)
         folder = made.settings.state / pipeline.READING_FOLDER
-        assert not folder.exists() or list(folder.iterdir()) == []
-        plain, asked = GoogleDirectory.list_accounts, Counter[str]()
-
-        def stopping(self: GoogleDirectory, domain: str, token: str | None, *, deleted: bool = False) -> Page:
-            asked[domain] += 1
-            if asked.total() == 30:
-                raise KeyboardInterrupt
-            return plain(self, domain, token, deleted=deleted)
-
-        monkeypatch.setattr(GoogleDirectory, "list_accounts", stopping)
+        assert not folder.exists()
+        asked.update({"pages": -asked["pages"], "stop at": 5})
         with pytest.raises(KeyboardInterrupt):
-            pipeline.make_plan(made.settings, request)
+            made.plan()
         told: list[Reading] = []
+        request = pipeline.PlanRequest(extract=made.folder / "extract2", date=DAY)
         again = pipeline.make_plan(made.settings, request, goes_on=told.append)
-        lists = 2 * sum(len(tenant["domains"]) for tenant in read_facts(again.folder.snapshot).tenants.values())
-        assert [reading.accounts > 0 for reading in told] == [True]
-        assert lists < asked.total() < lists + 20
-        assert again.plan.steps.is_empty()
-        assert again.plan.count("no-op") > 100
+        # Live and deleted accounts of three domains, and the page that was interrupted once more.
+        assert ([reading.accounts for reading in told], asked["pages"]) == ([5], 7)
         assert list(folder.iterdir()) == []
-        asked.clear()
+        asked["pages"] = 0
         with pytest.raises(KeyboardInterrupt):
-            pipeline.make_plan(made.settings, request)
-        assert (folder / "plan").exists()
+            made.plan()
+        assert [path.name for path in folder.iterdir()] == ["plan"]
         pipeline.apply_run(made.settings, again.folder.run_id)
         assert not folder.exists()
+        assert pipeline.verify_run(made.settings, again.folder.run_id, goes_on=told.append).remaining == 0
+        assert len(told) == 1
+
+
+def test_the_command_says_since_when_it_reads(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+    """On stderr for a person, in the time of Jakarta, and in the JSON document for a script."""
+    printer = Printer(as_json=True)
+    began = datetime(2026, 11, 22, 18, 30, tzinfo=UTC)
+    telling_of_readings(printer)(Reading(tmp_path, began, 12_345))
+    printer.close()
+    told = capsys.readouterr()
+    assert "begun 2026-11-23 01:30 WIB: 12,345 accounts are there" in told.err
+    assert json.loads(told.out) == {"reading": {"started_at": began.isoformat(), "accounts": 12_345}}
 
 
 def test_the_setting_has_bounds() -> None:

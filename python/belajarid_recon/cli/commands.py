@@ -374,12 +374,12 @@ def _plan(printer: Printer, settings: Settings, request: pipeline.PlanRequest) -
     if not request.extract.is_dir():
         raise InputError(f"no such extract folder: {request.extract}", hint="name the folder that holds the tables")
     with printer.watch() as watch:
-        planned = pipeline.make_plan(settings, request, watch=watch, goes_on=_telling(printer))
+        planned = pipeline.make_plan(settings, request, watch=watch, goes_on=telling_of_readings(printer))
     show_plan(printer, planned)
     return planned
 
 
-def _telling(printer: Printer) -> Callable[[pipeline.Reading], None]:
+def telling_of_readings(printer: Printer) -> Callable[[pipeline.Reading], None]:
     """Tells that a reading of the directory goes on."""
 
     def tell(reading: pipeline.Reading) -> None:
@@ -443,7 +443,7 @@ def _apply(printer: Printer, settings: Settings, run_id: str | None, files: Prog
 def _verify(printer: Printer, settings: Settings, run_id: str | None) -> int:
     """Verify and show; returns how many steps remain."""
     with printer.watch() as watch:
-        result = pipeline.verify_run(settings, run_id, watch=watch, goes_on=_telling(printer))
+        result = pipeline.verify_run(settings, run_id, watch=watch, goes_on=telling_of_readings(printer))
     show_verification(printer, result)
     return result.remaining
 

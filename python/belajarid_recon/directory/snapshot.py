@@ -131,7 +131,7 @@ def seal_snapshot(request: SnapshotRequest, read: Callable[[Path], dict[str, dic
 
     `read` writes `<tenant>.<list>/*.accounts.parquet` (schemas.OBSERVED) and `*.addresses.parquet` (`user_id`), and returns a head for
     each tenant: `customer_id`, `domains` (name to `accounts` and `deleted`), `findings`, `orgunits` (sorted). Whatever it raises
-    leaves nothing behind.
+    leaves nothing behind but the reading.
     """
     if request.folder.exists():
         raise InputError(f"the snapshot exists already: {request.folder}")
@@ -174,13 +174,11 @@ def _read_tenants(
                 for domain in tenants[tenant]["domains"]
                 for deleted in (False, True)
             ]
-            sources = [
-                GroupSource(directories[tenant], tenant, markers, stop)
-                for tenant, markers in request.group_markers.items()
-            ]
-            names = {*(chain.name for chain in chains), *(groups_work(source.tenant) for source in sources)}
+            asked = request.group_markers.items()
+            sources = [GroupSource(directories[tenant], tenant, markers, stop) for tenant, markers in asked]
             (spool / MEMBERS_FOLDER).mkdir(mode=0o700, exist_ok=True)
-            keep_only(spool, {*names, MEMBERS_FOLDER})
+            names = {chain.name for chain in chains} | {groups_work(source.tenant) for source in sources}
+            keep_only(spool, names | {MEMBERS_FOLDER})
             lists = [pool.submit(read_groups, source, tenants[source.tenant]["domains"], spool) for source in sources]
             role_groups = [pool.submit(groups_with_a_role, source.directory, stop) for source in sources]
             account_lists = [pool.submit(_read_list, chain, spool) for chain in chains]
@@ -196,13 +194,18 @@ def _read_tenants(
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+    _count_lists(tenants, chains, reads)
+    _spool_groups(sources, groups, gone, spool)
+    return tenants
+
+
+def _count_lists(tenants: dict[str, dict[str, Any]], chains: list[AccountList], reads: list[ListRead]) -> None:
+    """Add what the lists brought to the tenants' heads."""
     for chain, read in zip(chains, reads, strict=True):
         tenant = tenants[chain.tenant]
         tenant["domains"][chain.domain]["deleted" if chain.deleted else "accounts"] = read.accounts
         for finding, count in sorted(read.findings.items()):
             tenant["findings"][finding] = tenant["findings"].get(finding, 0) + count
-    _spool_groups(sources, groups, gone, spool)
-    return tenants
 
 
 def _member_work(

@@ -11,6 +11,7 @@ from appliers.desk import CLOCK, Desk, numbers, target_of
 from appliers.plans import creation, settings_of
 from belajarid_recon.directory.epochs import ATTEMPTS, note_epoch, note_text, refuse_newer_directory
 from belajarid_recon.errors import DirectoryError, PlanError, SettingsError
+from belajarid_recon.plan.file import write_plan
 from belajarid_recon.schemas import Jenjang
 from belajarid_recon.settings import load_settings
 from belajarid_recon.state.lease import Epoch, KnownEpochs
@@ -18,6 +19,7 @@ from belajarid_recon.state.lease import Epoch, KnownEpochs
 SD = Jenjang.SD
 A, B = "a" * 32, "b" * 32
 TOKEN = "0" * 16
+RUN = "20261122T124510203Z-0a1b2c3d"
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def newest(desk: Desk, number: int) -> str:
     """What the directory should say after so many starts."""
     known = KnownEpochs.of(desk.state)
     assert known.newest == number
-    return f"belajarid-recon epoch {number} {known.tokens[number]} of {known.identity}"
+    return f"belajarid-recon epoch {number} {known.tokens[number]} of {known.identity}, run {desk.runs[-1].run_id}"
 
 
 def test_each_apply_leaves_its_epoch_before_anything_else(noted):
@@ -142,17 +144,43 @@ def test_a_note_that_cannot_be_written_stops_the_apply(noted):
     assert noted.emulator.stats()["applied"].get("users.insert", {}) == before
 
 
+def test_a_run_that_lost_its_later_starts_is_rebuilt(noted, tmp_path):
+    """What they did stands in the directory; of another run's starts nobody could say what they did."""
+    first, second = numbers(2)
+    plan, run = noted.plan(creation("sd", first), creation("sd", second)), noted.new_run()
+    noted.emulator.fault("users.insert", "status", status=403, reason="forbidden", after=1)
+    with pytest.raises(DirectoryError):
+        noted.apply(plan, run, in_flight=1)
+    write_plan(run.plan, plan)
+    copy = shutil.copytree(noted.state, tmp_path / "copy")
+    noted.emulator.clear_faults()
+    noted.apply(plan, run)
+    shutil.rmtree(noted.state)
+    shutil.copytree(copy, noted.state)
+    with pytest.raises(PlanError, match="a later copy of this one"):
+        noted.apply(plan, run)
+    counts = noted.rebuild(plan, run)
+    assert counts == {"done": 2, "parked": 0, "to-send": 0}
+    assert note_of(noted) == newest(noted, 3)
+    noted.apply(plan, run)
+    noted.apply(noted.plan(creation("sd", *numbers(1))))
+    shutil.rmtree(noted.state)
+    shutil.copytree(copy, noted.state)
+    with pytest.raises(PlanError, match="a later copy of this one"):
+        noted.rebuild(plan, run)
+
+
 def test_a_description_of_somebody_else_is_no_note(noted):
     """The unit is ours by its name in the settings; a note is put into it."""
     directory = noted.directories[SD]
     directory.insert_orgunit("/", noted.unit[1:], "Bukan catatan, epoch 9")
     refuse_newer_directory(directory, noted.unit, KnownEpochs(None, 0, {}))
-    ours = Epoch(1, TOKEN, A)
+    ours = Epoch(1, TOKEN, A, RUN)
     note_epoch(directory, noted.unit, ours, CLOCK)
     note_epoch(directory, noted.unit, ours, CLOCK)
     assert note_of(noted) == note_text(ours)
     with pytest.raises(PlanError, match="another state folder"):
-        note_epoch(directory, noted.unit, Epoch(9, TOKEN, B), CLOCK)
+        note_epoch(directory, noted.unit, Epoch(9, TOKEN, B, RUN), CLOCK)
     with pytest.raises(PlanError, match="up to epoch 1, and ours is 0"):
         refuse_newer_directory(directory, noted.unit, KnownEpochs(A, 0, {}))
 
@@ -160,9 +188,9 @@ def test_a_description_of_somebody_else_is_no_note(noted):
 def test_two_copies_that_start_at_once_are_told_apart_by_their_tokens(noted):
     """Both take the same number: whoever wrote first reads the other's."""
     directory = noted.directories[SD]
-    note_epoch(directory, noted.unit, Epoch(1, TOKEN, A), CLOCK)
+    note_epoch(directory, noted.unit, Epoch(1, TOKEN, A, RUN), CLOCK)
     with pytest.raises(PlanError, match="a later copy of this one"):
-        note_epoch(directory, noted.unit, Epoch(1, "1" * 16, A), CLOCK)
+        note_epoch(directory, noted.unit, Epoch(1, "1" * 16, A, RUN), CLOCK)
 
 
 @pytest.mark.parametrize("unit", ["catatan", "/", "/a#b", "/a+b", "/a//b", "/a\\\\b"])

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from belajarid_recon.apply.body import carries_group_marker, group_body, read_steps
 from belajarid_recon.desired.groups import group_marker, memberships, possible_groups, schools_of
-from belajarid_recon.directory.interface import GroupPage, MemberPage, StaleTokenError
+from belajarid_recon.directory.interface import GroupPage, MemberPage, RoleHolderPage, StaleTokenError
 from belajarid_recon.directory.snapshot import (
     SnapshotFacts,
     read_facts,
@@ -30,6 +30,7 @@ from belajarid_recon.plan.definition import Plan
 from belajarid_recon.plan.groups import (
     KNOWN_GROUP,
     NO_OP,
+    ROLE_GROUP,
     MemberChanges,
     PartMembers,
     compare_members,
@@ -238,8 +239,15 @@ def seen_group(code: str, **values: object) -> dict[str, object]:
 
 def known(*groups: dict[str, object], **values: object) -> pl.DataFrame:
     """KNOWN_GROUP of the two schools with these groups there."""
-    found, _ = known_groups(possible(**values), pl.DataFrame(list(groups), schema=OBSERVED_GROUP))
+    found, _ = known_groups(
+        possible(**values), pl.DataFrame(list(groups), schema=OBSERVED_GROUP), ROLE_GROUP.to_frame()
+    )
     return found
+
+
+def with_a_role(*group_ids: str) -> pl.DataFrame:
+    """ROLE_GROUP of the primary schools' tenant."""
+    return pl.DataFrame({"tenant": ["sd"] * len(group_ids), "id": list(group_ids)}, schema=ROLE_GROUP)
 
 
 def member(number: int, code: str = SCHOOL, role: str = "MEMBER") -> dict[str, object]:
@@ -373,7 +381,8 @@ def test_odd_groups_are_left_alone_and_counted():
     twice = [seen_group(SCHOOL), seen_group(SCHOOL, id="copy", address="salinan@sd.belajar.id")]
     unknown = seen_group("20100009")
     plain = seen_group("20100008", marker=None)
-    found, tallies = known_groups(possible(), pl.DataFrame([*twice, elsewhere, unknown, plain], schema=OBSERVED_GROUP))
+    observed_groups = pl.DataFrame([*twice, elsewhere, unknown, plain], schema=OBSERVED_GROUP)
+    found, tallies = known_groups(possible(), observed_groups, with_a_role())
     assert counted(tallies) == {"group-marker-twice": 1, "group-at-another-address": 1, "group-without-rule": 1}
     assert found.schema == KNOWN_GROUP
     assert found.select("code", "left_alone", "address").rows() == [
@@ -384,10 +393,29 @@ def test_odd_groups_are_left_alone_and_counted():
     assert asked(made) == []
     assert counted(made.tallies) == {"member-of-group-left-alone": 1}
     unread, tallies = known_groups(
-        possible(), pl.DataFrame([seen_group(SCHOOL, members_read=False)], schema=OBSERVED_GROUP)
+        possible(), pl.DataFrame([seen_group(SCHOOL, members_read=False)], schema=OBSERVED_GROUP), with_a_role()
     )
     assert counted(tallies) == {"group-members-not-read": 1}
     assert asked(changes([1], [member(2)], unread)) == []
+
+
+def test_nobody_joins_a_group_that_holds_a_role():
+    """Whoever would is counted, live or not; who is in it stays, and who has left goes. In another tenant the id means nothing."""
+    there = pl.DataFrame([seen_group(SCHOOL), seen_group(OTHER_SCHOOL)], schema=OBSERVED_GROUP)
+    role_groups = pl.concat(
+        [with_a_role(f"g{SCHOOL}", "theirs"), with_a_role(f"g{OTHER_SCHOOL}").with_columns(tenant=pl.lit("smp"))]
+    )
+    found, tallies = known_groups(possible(), there, role_groups)
+    assert counted(tallies) == {"group-holds-a-role": 1}
+    assert found.select("code", "holds_role").rows() == [(SCHOOL, True), (OTHER_SCHOOL, False)]
+    people = [observed(1), observed(2), observed(3, suspended=True), observed(4)]
+    made = changes([1, 2, 3], [member(1), member(4)], found, accounts=people)
+    assert asked(made) == [("remove-member", "id-4", "no-longer-of-group")]
+    assert counted(made.tallies) == {NO_OP: 1, "member-of-group-with-a-role": 2}
+    plan = planned(made, group_tallies=tallies)
+    assert plan.steps["action"].to_list() == ["remove-member"]
+    assert plan.facts.reasons["sd"] == {"group-holds-a-role": 1, "member-of-group-with-a-role": 2}
+    assert known().select(pl.col("holds_role").any()).item() is False
 
 
 def test_strangers_are_counted():
@@ -536,6 +564,12 @@ class GroupedDirectory(ListedDirectory):
     groups: list[dict[str, object]] = field(default_factory=list)
     members: dict[str, list[dict[str, object]]] = field(default_factory=dict)
     asked_for: list[str] = field(default_factory=list)
+    role_holders: list[str] = field(default_factory=list)
+
+    def list_role_holders(self, token: str | None) -> RoleHolderPage:
+        """A page, or a stale token."""
+        start, end = self._slice(token, len(self.role_holders))
+        return RoleHolderPage(self.role_holders[start:end], str(end) if end < len(self.role_holders) else None)
 
     def list_groups(self, domain: str, token: str | None) -> GroupPage:
         """A page, or a stale token."""
@@ -562,7 +596,8 @@ class GroupedDirectory(ListedDirectory):
 def grouped(**more: object) -> GroupedDirectory:
     """Thirty accounts; a group of ours with twenty of them and a stranger, one that went away, one of a stranger's."""
     live = [account(number) for number in range(30)]
-    in_group = [{"id": row["id"], "role": "MEMBER"} for row in live[:20]] + [{"id": "stranger", "role": "OWNER"}]
+    user = {"type": "USER", "role": "MEMBER"}
+    in_group = [{"id": row["id"], **user} for row in live[:20]] + [{"id": "stranger", "type": "USER", "role": "OWNER"}]
     names = {"ours": SCHOOL, "gone": OTHER_SCHOOL, "unknown": "20100009"}
     groups = [
         {
@@ -609,6 +644,21 @@ def test_a_snapshot_holds_the_groups_and_our_groups_members(tmp_path: Path):
     }
     in_sight = pl.read_parquet(tmp_path / "s" / "addresses" / "sd.parquet")["user_id"].to_list()
     assert {f"guru-{SCHOOL}", f"alias-{SCHOOL}", "rapat", "guru-20100009"} <= set(in_sight)
+
+
+def test_a_snapshot_knows_which_groups_hold_a_role(tmp_path: Path):
+    """Those inside one that does as well; they are part of the digest, and of no member but theirs is anything read for it."""
+    plain = sealed_groups(grouped(), tmp_path / "plain")
+    directory = grouped(role_holders=["theirs"])
+    directory.members["theirs"] = [{"id": "ours", "type": "GROUP"}, {"id": "somebody", "type": "USER"}]
+    facts = sealed_groups(directory, tmp_path / "s")
+    assert (plain.tenants["sd"]["role_groups"], facts.tenants["sd"]["role_groups"]) == ([], ["ours", "theirs"])
+    assert facts.digest != plain.digest
+    assert set(directory.asked_for) == {"ours", "gone", "theirs"}
+    found, _ = known_groups(
+        possible(), read_groups_of(tmp_path / "s", "sd"), with_a_role(*facts.tenants["sd"]["role_groups"])
+    )
+    assert found.filter("holds_role")["code"].to_list() == [SCHOOL]
 
 
 def test_without_a_wish_no_group_is_read(tmp_path: Path):

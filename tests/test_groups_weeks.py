@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from belajarid_recon.components import ScaledClock, SystemRandomness
 from belajarid_recon.directory.connect import connect
 from belajarid_recon.directory.google import GoogleDirectory
 from belajarid_recon.directory.groups import group_marker_of
+from belajarid_recon.directory.snapshot import adopt_snapshot, read_facts
 from belajarid_recon.emulator.launch import EmulatorProcess
 from belajarid_recon.emulator.settings import EmulatorSettings
 from belajarid_recon.errors import PlanError
@@ -217,3 +219,33 @@ def test_a_domain_that_is_not_there_is_refused(settled: Town):
     rule = GroupRule(kind=GroupKind.EDUCATORS_OF_SCHOOL, address="guru-{npsn}@staf.{jenjang}.belajar.id")
     with pytest.raises(PlanError, match=r"domain its groups need: staf\.sd\.belajar\.id"):
         settled.plan(settled.settings.model_copy(update={"groups": (rule,)}))
+
+
+def test_nobody_joins_a_group_inside_one_that_holds_a_role(settled: Town):
+    """Given in the console after the last week: a teacher who would join is counted, and those who are members stay."""
+    client = official(settled.emulator, Jenjang.SD)
+    customer = settled.settings.tenants[Jenjang.SD].customer_id
+    roles = client.roles().list(customer=customer).execute()["items"]
+    above = client.groups().insert(body={"email": "pengelola@sd.belajar.id", "name": "Pengelola"}).execute()
+    assignment = {"assignedTo": above["id"], "scopeType": "CUSTOMER"}
+    assignment["roleId"] = next(role["roleId"] for role in roles if not role["isSuperAdminRole"])
+    client.roleAssignments().insert(customer=customer, body=assignment).execute()
+    first = client.groups().get(groupKey="guru-20100001@guru.sd.belajar.id").execute()
+    client.members().insert(groupKey=above["id"], body={"id": first["id"], "role": "MEMBER"}).execute()
+    settled.register.assign(str(settled.moving["ptk_id"]), settled.first, ptk_induk=0)
+    planned = settled.plan()
+    assert group_steps(planned.plan) == []
+    reasons = planned.plan.facts.reasons["sd"]
+    assert (reasons["group-holds-a-role"], reasons["member-of-group-with-a-role"]) == (1, 1)
+    assert read_facts(planned.folder.snapshot).tenants["sd"]["role_groups"] == sorted([above["id"], first["id"]])
+    # A snapshot that does not say so proves nothing: nobody may join on its word.
+    facts = planned.folder.snapshot / "snapshot.json"
+    document = json.loads(facts.read_bytes())
+    del document["tenants"]["sd"]["role_groups"]
+    old = settled.folder / "old"
+    adopt_snapshot(planned.folder.snapshot, old)
+    (old / "snapshot.json").unlink()
+    (old / "snapshot.json").write_text(json.dumps(document))
+    request = pipeline.PlanRequest(extract=settled.folder / f"extract{settled.plans}", date=DAY)
+    with pytest.raises(PlanError, match="or not their roles"):
+        pipeline.plan_from_snapshot(settled.settings, request, old)

@@ -184,8 +184,9 @@ def test_lost_and_lying_answers_to_every_kind_of_write(desk: Desk, kind: str):
     assert marker("sd", gone) not in desk.accounts()
 
 
-def test_a_group_that_holds_a_role_gets_no_member(desk: Desk):
-    """Whoever joins it would be an administrator: the apply stops, and the group stays as it is."""
+@pytest.mark.parametrize("inside", [False, True], ids=["itself", "inside another"])
+def test_a_group_that_holds_a_role_gets_no_member(desk: Desk, *, inside: bool):
+    """Whoever joins it, or a group inside it, would be an administrator: the apply stops, and the group stays as it is."""
     (number,) = numbers(1)
     member = desk.plant(number)
     steps = group_steps(number, member)
@@ -193,8 +194,11 @@ def test_a_group_that_holds_a_role_gets_no_member(desk: Desk):
     client = official(desk.emulator, Jenjang.SD)
     customer = desk.customer_ids["sd"]
     roles = [role for role in client.roles().list(customer=customer).execute()["items"] if not role["isSuperAdminRole"]]
-    group = client.groups().get(groupKey=steps[0]["address"]).execute()
-    assignment = {"roleId": roles[0]["roleId"], "assignedTo": group["id"], "scopeType": "CUSTOMER"}
+    holder = group = client.groups().get(groupKey=steps[0]["address"]).execute()
+    if inside:
+        holder = client.groups().insert(body={"email": f"pengelola-{number}@sd.belajar.id"}).execute()
+        client.members().insert(groupKey=holder["id"], body={"id": group["id"]}).execute()
+    assignment = {"roleId": roles[0]["roleId"], "assignedTo": holder["id"], "scopeType": "CUSTOMER"}
     client.roleAssignments().insert(customer=customer, body=assignment).execute()
     fresh = connect(settings_of(target_of(desk.emulator, desk.state)), CLOCK, SystemRandomness())
     desk.directories = fresh

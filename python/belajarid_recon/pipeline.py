@@ -8,13 +8,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 import orjson
 import polars as pl
 
+from belajarid_recon import __version__
 from belajarid_recon.apply.forecast import Forecast, forecast
 from belajarid_recon.apply.rebuild import rebuild_journal
 from belajarid_recon.apply.result import ApplyResult, Progress
@@ -25,6 +26,7 @@ from belajarid_recon.desired.groups import possible_groups
 from belajarid_recon.directory.connect import connect
 from belajarid_recon.directory.epochs import refuse_newer_directory
 from belajarid_recon.directory.google import GoogleDirectory
+from belajarid_recon.directory.reading import Reading, open_reading, remove_reading
 from belajarid_recon.directory.snapshot import (
     LISTS_AT_ONCE,
     SnapshotFacts,
@@ -57,7 +59,7 @@ from belajarid_recon.plan.contacts import contacts_digest, contacts_salt, step_c
 from belajarid_recon.plan.definition import Plan, frame_digest
 from belajarid_recon.plan.file import FACTS_FILE as FACTS_OF_PLAN
 from belajarid_recon.plan.file import read_date, read_plan, write_plan
-from belajarid_recon.plan.groups import known_groups, stranger_tallies
+from belajarid_recon.plan.groups import ROLE_GROUP, known_groups, stranger_tallies
 from belajarid_recon.plan.remembered import remember, restorable
 from belajarid_recon.reconcile import NO_CONTACT, PartChanges
 from belajarid_recon.regulations import load_regulations
@@ -80,6 +82,7 @@ __all__ = [
     "ApplyFollower",
     "PlanRequest",
     "PlannedRun",
+    "Reading",
     "Verification",
     "abandon_run",
     "apply_run",
@@ -177,9 +180,21 @@ DOUBTFUL = (NoStep.MARKER_ON_TWO_ACCOUNTS, NoStep.ADDRESS_OURS_WITHOUT_MARKER, N
 """Reasons that only a person can mend."""
 
 
-def make_plan(settings: Settings, request: PlanRequest, *, watch: Watch = quiet) -> PlannedRun:
+def _say_nothing(reading: Reading) -> None:
+    """Tell nobody that a reading goes on."""
+    del reading
+
+
+READING_FOLDER = "reading"
+"""In the state folder: readings that are under way or were stopped, by what they are for."""
+
+
+def make_plan(
+    settings: Settings, request: PlanRequest, *, watch: Watch = quiet, goes_on: Callable[[Reading], None] = _say_nothing
+) -> PlannedRun:
     """Read the register and the directory and write a plan into a new run folder. The directory is only read.
 
+    A reading of the directory that was stopped goes on where it was (`goes_on` is told of it), and stays until the plan is written.
     Everything that can be refused is looked at before the run folder is made. Raises ReconError kinds by what is to be
     mended: input, settings, directory, or an earlier run that is not finished.
     """
@@ -190,8 +205,30 @@ def make_plan(settings: Settings, request: PlanRequest, *, watch: Watch = quiet)
         _check_customers(settings, directories)
         _refuse_newer_directories(settings, directories)
 
-        reader = _Reader(settings, components, directories, watch)
-        return _planned(settings, components, register, lambda run: reader.take(run, run.snapshot), watch)
+        reading = _opened_reading(settings, components.clock, "plan", goes_on)
+        reader = _Reader(settings, components, directories, watch, reading)
+        planned = _planned(settings, components, register, lambda run: reader.take(run, run.snapshot), watch)
+        remove_reading(reading.folder)
+        return planned
+
+
+def _opened_reading(settings: Settings, clock: Clock, purpose: str, goes_on: Callable[[Reading], None]) -> Reading:
+    """The reading of the directory that an earlier start of the same purpose was stopped in, or a new one."""
+    request = {
+        "version": __version__,
+        "endpoint": [settings.endpoint.kind, settings.endpoint.url],
+        "tenants": {
+            tenant.value: [account.customer_id, account.subject, str(account.credentials_file)]
+            for tenant, account in settings.tenants.items()
+        },
+        # What was read before a run sent anything is no reading of the directory as it is.
+        "applied": [run.run_id for run in list_runs(settings.state) if run.journal.exists()],
+    }
+    age_max = timedelta(hours=settings.reading.hours_max)
+    reading = open_reading(settings.state / READING_FOLDER / purpose, request, clock, age_max=age_max)
+    if reading.accounts:
+        goes_on(reading)
+    return reading
 
 
 def plan_from_snapshot(settings: Settings, request: PlanRequest, snapshot: Path, *, watch: Watch = quiet) -> PlannedRun:
@@ -330,6 +367,8 @@ def apply_run(settings: Settings, run_id: str | None = None, *, follower: ApplyF
         run = _chosen(settings.state, run_id)
         plan = read_plan(run.plan)
         handed_in = _handed_in(settings, components)
+        # From here on the directory is another one than was read.
+        remove_reading(settings.state / READING_FOLDER)
         if follower is not None:
             follower.started(run.run_id, plan)
             handed_in = replace(handed_in, watch=follower.progressed)
@@ -365,8 +404,17 @@ def _handed_in(settings: Settings, components: Components) -> ApplyComponents:
     )
 
 
-def verify_run(settings: Settings, run_id: str | None = None, *, watch: Watch = quiet) -> Verification:
-    """Read the directory again and plan again from the run's records; write what still differs to `verify.json`."""
+def verify_run(
+    settings: Settings,
+    run_id: str | None = None,
+    *,
+    watch: Watch = quiet,
+    goes_on: Callable[[Reading], None] = _say_nothing,
+) -> Verification:
+    """Read the directory again and plan again from the run's records; write what still differs to `verify.json`.
+
+    A verification's own reading that was stopped goes on, never one that was begun for a plan or before an apply.
+    """
     components = Components.of(settings)
     with StateLock(settings.state, purpose="verify"):
         run = _chosen(settings.state, run_id)
@@ -374,8 +422,9 @@ def verify_run(settings: Settings, run_id: str | None = None, *, watch: Watch = 
         folder = run.path / "verify-snapshot"
         shutil.rmtree(folder, ignore_errors=True)
         directories = connect(settings, components.clock, components.randomness)
+        reading = _opened_reading(settings, components.clock, "verify", goes_on)
         try:
-            _Reader(settings, components, directories, watch).take(run, folder)
+            _Reader(settings, components, directories, watch, reading).take(run, folder)
             with open_engine(settings.run) as engine:
                 loop = PartLoop(run.records, _made_from(run)["parts"], settings.run.threads, watch, engine)
                 again, _ = _plan(settings, run, folder, loop)
@@ -384,6 +433,7 @@ def verify_run(settings: Settings, run_id: str | None = None, *, watch: Watch = 
         result = _compare_plans(made, again)
         document = {**vars(result), "counts": again.facts.counts, "reasons": again.facts.reasons}
         write_atomically(run.verify, orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+        remove_reading(reading.folder)
         return result
 
 
@@ -535,6 +585,7 @@ class _Reader:
     components: Components
     directories: Mapping[Jenjang, GoogleDirectory]
     watch: Watch
+    reading: Reading
 
     def take(self, run: RunFolder, folder: Path) -> None:
         """Read every tenant, and the members of the groups that the run's records name, and seal what was read into `folder`."""
@@ -553,6 +604,7 @@ class _Reader:
             group_markers=markers,
             report=self._report("accounts read"),
             report_groups=self._report("groups read"),
+            reading=self.reading,
         )
         take_snapshots(self.directories, request)
 
@@ -656,16 +708,17 @@ def _observed_groups(asked: pl.DataFrame, snapshot: Path, sealed: SnapshotFacts)
     """
     wanted = asked.select("tenant", domain=pl.col("address").str.split("@").list.last()).unique()
     _refuse_domains_not_there(wanted, sealed, "groups")
-    observed = [OBSERVED_GROUP.to_frame()]
+    observed, role_groups = [OBSERVED_GROUP.to_frame()], [ROLE_GROUP.to_frame()]
     for tenant in wanted["tenant"].unique().sort():
-        groups = read_groups_of(snapshot, tenant)
-        if groups is None:
+        groups, with_role = read_groups_of(snapshot, tenant), sealed.tenants[tenant].get("role_groups")
+        if groups is None or with_role is None:
             raise PlanError(
-                f"the snapshot holds no groups, and the settings ask for some: tenant {tenant}",
+                f"the snapshot does not hold the groups that the settings ask for, or not their roles: tenant {tenant}",
                 hint="take it again with these settings",
             )
         observed.append(groups)
-    groups, tallies = known_groups(asked, pl.concat(observed))
+        role_groups.append(pl.DataFrame({"tenant": tenant, "id": with_role}, schema=ROLE_GROUP))
+    groups, tallies = known_groups(asked, pl.concat(observed), pl.concat(role_groups))
     return groups, pl.concat([tallies, stranger_tallies(read_strangers(snapshot), groups)])
 
 

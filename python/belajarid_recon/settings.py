@@ -356,6 +356,17 @@ class Backup(_Table):
         return tuple(keys)
 
 
+class Reading(_Table):
+    """How a reading of the directory that was stopped is gone on with."""
+
+    hours_max: Annotated[float, Field(ge=0, le=72)] = 24.0
+    """Hours from its beginning after which it is begun anew; 0: always.
+
+    The country takes some seven hours, so a day lets a reading that was stopped at night end in the morning, and no plan is made from
+    last week's directory. Page tokens live three days (discovery document, users.list): the most that makes sense.
+    """
+
+
 class RegulationChoice(_Table):
     """What the shipped regulations leave to the ministry."""
 
@@ -373,6 +384,7 @@ class Settings(_Table):
     tenants: dict[Jenjang, Tenant]
     keys: Keys = Keys()
     run: Run = Run()
+    reading: Reading = Reading()
     apply: Apply = Apply()
     lease: Lease = Lease()
     quotas: dict[Jenjang, Quotas] = {}

@@ -9,6 +9,7 @@ from typing import Any
 
 from appliers.plans import Target, creation, marker, plan_of, settings_of
 from belajarid_recon.apply.body import attributes_of
+from belajarid_recon.apply.rebuild import rebuild_journal
 from belajarid_recon.apply.result import ApplyResult
 from belajarid_recon.apply.run import ApplyComponents, apply_plan
 from belajarid_recon.components import ScaledClock, SystemRandomness
@@ -84,6 +85,13 @@ class Desk:
         components = ApplyComponents(self.directories, CLOCK, self.randomness, watch or (lambda _: None))
         with StateLock(self.state, purpose="test") as lock:
             return apply_plan(lock, run or self.new_run(), plan, settings_, components)
+
+    def rebuild(self, plan: Plan, run: RunFolder) -> dict[str, int]:
+        """Make a run's journal anew."""
+        settings_ = settings_of(target_of(self.emulator, self.state, self.unit), lag_seconds=20.0)
+        components = ApplyComponents(self.directories, CLOCK, self.randomness)
+        with StateLock(self.state, purpose="test") as lock:
+            return rebuild_journal(lock, run, plan, settings_, components)
 
     def accounts(self, tenant: str = "sd") -> dict[str, list[dict[str, Any]]]:
         """Live accounts by marker."""

@@ -151,7 +151,7 @@ def _wrong_epoch(case: Case, seen: Seen) -> list[str]:
     if not case.run.journal.exists() or not case.unit:
         return []
     known = KnownEpochs.of(case.run.state)
-    ours = Epoch(known.newest, known.tokens[known.newest], str(known.identity))
+    ours = Epoch(known.newest, known.tokens[known.newest], str(known.identity), case.run.run_id)
     return [] if seen.notes[case.unit] == note_text(ours) else ["an epoch that the directory does not have"]
 
 

@@ -90,8 +90,10 @@ def rebuild_journal(
     check_turn(run)
     if run.status() is not RunStatus.APPLYING:
         raise PlanError(f"run has not begun, so there is nothing to rebuild: {run.run_id}", hint="apply it")
+    if settings.state_anchor is not None:
+        Anchor.of(settings.state_anchor, run.state, components.clock, components.randomness).check(rebuilding=run)
     check_world(plan, settings, components.directories)
-    with taken_lease(lock, plan, settings, components) as lease:
+    with taken_lease(lock, run, plan, settings, components, rebuilding=True) as lease:
         reserve_addresses(run, plan.steps)
         # What the last requests did may not be in the lists yet.
         components.clock.sleep(settings.apply.lag_seconds)

@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 
 import polars as pl
@@ -65,7 +65,7 @@ def apply_plan(
     check_world(plan, settings, components.directories)
     contacts = ContactBook.open(run.contacts, plan.facts.contacts)
     with (
-        taken_lease(lock, plan, settings, components) as lease,
+        taken_lease(lock, run, plan, settings, components, rebuilding=False) as lease,
         _open_journal(run, plan, digest, components.clock) as journal,
     ):
         journal.start(lease.number, lease.require)
@@ -104,25 +104,29 @@ def apply_plan(
 
 
 @contextmanager
-def taken_lease(lock: StateLock, plan: Plan, settings: Settings, components: ApplyComponents) -> Iterator[Lease]:
+def taken_lease(
+    lock: StateLock, run: RunFolder, plan: Plan, settings: Settings, components: ApplyComponents, *, rebuilding: bool
+) -> Iterator[Lease]:
     """The next epoch of the state folder, noted in the directory of each tenant with free steps; no write leaves without it.
 
-    Raises BusyError while another host holds the state folder, and PlanError when the directory knows a later epoch.
+    Raises BusyError while another host holds the state folder, and PlanError when the directory knows a later epoch; where it is
+    one of a run that is `rebuilding`, it is what is made up for.
     """
     unit = settings.lease.unit
     directories = [components.directories[tenant] for tenant in tenants_of(plan)]
+    noted = 0
     if unit:
         # Before an epoch is taken: an older copy would catch up with the directory by trying often.
-        known = KnownEpochs.of(lock.state)
-        for directory in directories:
-            refuse_newer_directory(directory, unit, known)
-    with Lease(lock, components.clock, components.randomness) as lease:
+        known, lost = KnownEpochs.of(lock.state), run.run_id if rebuilding else ""
+        found = [refuse_newer_directory(directory, unit, known, rebuilding=lost) for directory in directories]
+        noted = max(found, default=0)
+    with Lease(lock, components.clock, components.randomness, after=noted) as lease:
         reached(KillPoint.LEASE_TAKEN)
         try:
             for directory in directories:
                 directory.governor.may_write = lease.require
                 if unit:
-                    note_epoch(directory, unit, lease.epoch, components.clock)
+                    note_epoch(directory, unit, replace(lease.epoch, run=run.run_id), components.clock)
             reached(KillPoint.EPOCH_NOTED)
             yield lease
         finally:

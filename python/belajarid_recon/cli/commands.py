@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Any
@@ -373,9 +374,22 @@ def _plan(printer: Printer, settings: Settings, request: pipeline.PlanRequest) -
     if not request.extract.is_dir():
         raise InputError(f"no such extract folder: {request.extract}", hint="name the folder that holds the tables")
     with printer.watch() as watch:
-        planned = pipeline.make_plan(settings, request, watch=watch)
+        planned = pipeline.make_plan(settings, request, watch=watch, goes_on=telling_of_readings(printer))
     show_plan(printer, planned)
     return planned
+
+
+def telling_of_readings(printer: Printer) -> Callable[[pipeline.Reading], None]:
+    """Tells that a reading of the directory goes on."""
+
+    def tell(reading: pipeline.Reading) -> None:
+        began = reading.started.astimezone(JAKARTA).strftime("%Y-%m-%d %H:%M")
+        printer.say(
+            f"goes on with the reading of the directory begun {began} WIB: {reading.accounts:,} accounts are there"
+        )
+        printer.record(reading={"started_at": reading.started.isoformat(), "accounts": reading.accounts})
+
+    return tell
 
 
 def show_plan(printer: Printer, planned: pipeline.PlannedRun, title: str = "Plan") -> None:
@@ -429,7 +443,7 @@ def _apply(printer: Printer, settings: Settings, run_id: str | None, files: Prog
 def _verify(printer: Printer, settings: Settings, run_id: str | None) -> int:
     """Verify and show; returns how many steps remain."""
     with printer.watch() as watch:
-        result = pipeline.verify_run(settings, run_id, watch=watch)
+        result = pipeline.verify_run(settings, run_id, watch=watch, goes_on=telling_of_readings(printer))
     show_verification(printer, result)
     return result.remaining
 

@@ -45,12 +45,13 @@ def from_the_start(read: Callable[[], _T], what: str) -> _T:
     )
 
 
-def pages(list_page: Callable[[str | None], _P], what: str, stop: threading.Event) -> Iterator[_P]:
-    """Each page of a list, to its end.
+def pages(
+    list_page: Callable[[str | None], _P], what: str, stop: threading.Event, token: str | None = None
+) -> Iterator[_P]:
+    """Each page of a list to its end, from its beginning or from the page that `token` names.
 
     Raises DirectoryError when `stop` is set, or the list has no end; StaleTokenError when it must start again.
     """
-    token: str | None = None
     for _ in range(CHAIN_PAGES_MAX):
         if stop.is_set():
             raise DirectoryError(f"the list of {what} was stopped")

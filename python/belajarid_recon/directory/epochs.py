@@ -17,19 +17,25 @@ from belajarid_recon.errors import DirectoryError, PlanError
 from belajarid_recon.state.lease import Epoch, KnownEpochs
 
 ATTEMPTS = 6
-_NOTE = re.compile(r"belajarid-recon epoch ([0-9]{1,12}) ([0-9a-f]{16}) of ([0-9a-f]{32})(?![0-9a-f])")
+_NOTE = re.compile(r"belajarid-recon epoch ([0-9]{1,12}) ([0-9a-f]{16}) of ([0-9a-f]{32}), run ([0-9TZ]+-[0-9a-f]{8})")
 
 
 def note_text(epoch: Epoch) -> str:
     """What is written into the directory."""
-    return f"belajarid-recon epoch {epoch.number} {epoch.token} of {epoch.identity}"
+    return f"belajarid-recon epoch {epoch.number} {epoch.token} of {epoch.identity}, run {epoch.run}"
 
 
-def refuse_newer_directory(directory: Directory, unit: str, known: KnownEpochs) -> None:
-    """Raise PlanError when the unit at `unit` holds an epoch that the state folder has not taken."""
+def refuse_newer_directory(directory: Directory, unit: str, known: KnownEpochs, *, rebuilding: str = "") -> int:
+    """Return the number of the epoch that the unit at `unit` holds, 0 for none; raise PlanError for one that the state folder has not taken.
+
+    Later starts of the run that is `rebuilding` may be missing: what they did is read from the directory.
+    """
     noted = _epoch_in(directory.get_orgunit(unit))
-    if noted is not None and known.lacks(noted):
+    if noted is None:
+        return 0
+    if known.lacks(noted) and not (noted.identity == known.identity and noted.run == rebuilding):
         raise _refusal(directory, unit, noted, known.identity, known.newest)
+    return noted.number
 
 
 def note_epoch(directory: Directory, unit: str, ours: Epoch, clock: Clock) -> None:
@@ -63,7 +69,7 @@ def _write(directory: Directory, unit: str, ours: Epoch, *, make: bool) -> Reply
 
 def _epoch_in(unit: Mapping[str, Any] | None) -> Epoch | None:
     found = _NOTE.search(str((unit or {}).get("description") or ""))
-    return Epoch(int(found[1]), found[2], found[3]) if found else None
+    return Epoch(int(found[1]), found[2], found[3], found[4]) if found else None
 
 
 def _refusal(directory: Directory, unit: str, noted: Epoch, identity: str | None, newest: int) -> PlanError:

@@ -11,16 +11,16 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 from googleapiclient.discovery import build
 from googleapiclient.model import JsonModel
 
 from belajarid_recon.components import Clock, Randomness
-from belajarid_recon.directory.chains import PAGE_ACCOUNTS, pages
+from belajarid_recon.directory.chains import PAGE_ACCOUNTS
 from belajarid_recon.directory.connections import Answer, NoAnswerError, Request
 from belajarid_recon.directory.governor import RETRY_AFTER_SECONDS_MAX, Governor, Kind, Pace
 from belajarid_recon.directory.interface import (
@@ -30,10 +30,12 @@ from belajarid_recon.directory.interface import (
     MemberPage,
     Page,
     Reply,
+    RoleHolderPage,
     StaleTokenError,
     Verdict,
 )
 from belajarid_recon.directory.observed import carries_marker
+from belajarid_recon.directory.roles import groups_with_a_role
 from belajarid_recon.directory.transport import Transport
 from belajarid_recon.errors import DirectoryError, SettingsError
 from belajarid_recon.schemas import Jenjang
@@ -94,13 +96,6 @@ class TenantFacts:
     governor: Governor
     clock: Clock
     randomness: Randomness
-
-
-class _Assignments(NamedTuple):
-    """One page of role assignments to groups."""
-
-    groups: list[str]
-    next_token: str | None
 
 
 class GoogleDirectory:
@@ -296,7 +291,7 @@ class GoogleDirectory:
     def insert_member(self, group: str, account_id: str) -> Reply:
         """members.insert with role MEMBER, sent once: nobody gets a group to manage, and none of a group that holds a role.
 
-        Which groups do is read once, before the first. Raises DirectoryError for such a group.
+        Which groups do (directory/roles.py) is read once, before the first. Raises DirectoryError for such a group.
         """
         _refuse_address(account_id)
         self._know_groups_with_a_role()
@@ -308,31 +303,33 @@ class GoogleDirectory:
         _refuse_address(account_id)
         return self._change(self._members.delete(groupKey=group, memberKey=account_id), gone=Verdict.AMBIGUOUS)
 
-    def groups_with_a_role(self) -> frozenset[str]:
-        """Ids and addresses, lower case, of the groups that hold an administrator's role."""
-        ids: set[str] = set()
-        for page in pages(self._assignments, f"role assignments: tenant {self.tenant}", threading.Event()):
-            ids.update(page.groups)
-        names = set(ids)
-        for group_id in ids:
-            group = self.get_group(group_id) or {}
-            names.update(map(str, (group.get("email", group_id), *group.get("aliases", ()))))
-            names.update(map(str, group.get("nonEditableAliases", ())))
-        return frozenset(name.lower() for name in names)
-
-    def _assignments(self, token: str | None) -> _Assignments:
-        page = self._read(
-            self._role_assignments.list(customer=self._facts.customer, maxResults=PAGE_GROUPS, pageToken=token)
-        )
-        held = [str(one["assignedTo"]) for one in page.get("items", ()) if one.get("assigneeType") != "user"]
-        return _Assignments(held, page.get("nextPageToken"))
+    def list_role_holders(self, token: str | None) -> RoleHolderPage:
+        """The groups in one page (200) of the customer's role assignments: those that hold a role themselves. Raises StaleTokenError."""
+        request = self._role_assignments.list(customer=self._facts.customer, maxResults=PAGE_GROUPS, pageToken=token)
+        page = self._page(request, token, "role assignments")
+        # Small letters in answers, capitals in the reference; what is neither may be a group.
+        held = [
+            str(one["assignedTo"])
+            for one in page.get("items", ())
+            if str(one.get("assigneeType", "")).lower() != "user"
+        ]
+        return RoleHolderPage(held, page.get("nextPageToken"))
 
     def _know_groups_with_a_role(self) -> None:
         with self._reading_roles:
             if self._transports[0].groups_with_a_role is None:
-                found = self.groups_with_a_role()
+                found = self._names_of(groups_with_a_role(self, threading.Event()))
                 for transport in self._transports:
                     transport.groups_with_a_role = found
+
+    def _names_of(self, group_ids: Collection[str]) -> frozenset[str]:
+        """Ids and addresses of these groups, lower case: all that a request can call them by."""
+        names = set(group_ids)
+        for group_id in group_ids:
+            group = self.get_group(group_id) or {}
+            names.update(map(str, (group.get("email", group_id), *group.get("aliases", ()))))
+            names.update(map(str, group.get("nonEditableAliases", ())))
+        return frozenset(name.lower() for name in names)
 
     def _change(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ import polars as pl
 
 from belajarid_recon.directory.chains import from_the_start, pages
 from belajarid_recon.directory.interface import Directory, Group, MemberPage
+from belajarid_recon.directory.reading import Work, digest_of
 from belajarid_recon.errors import DirectoryError
 from belajarid_recon.schemas import OBSERVED_GROUP, OBSERVED_MEMBER, Jenjang
 
@@ -44,25 +45,49 @@ class GroupSource:
     """Set when the snapshot has failed: no list goes on for its own sake."""
 
 
-def read_groups(source: GroupSource, domain: str, spool: Path) -> pl.DataFrame:
-    """The groups (schemas.OBSERVED_GROUP) whose address is in `domain`; local parts of all their addresses go to the spool.
+def read_groups(source: GroupSource, domains: Collection[str], spool: Path) -> pl.DataFrame:
+    """A tenant's groups (schemas.OBSERVED_GROUP), each once; local parts of all their addresses go to the spool.
 
-    `members_read` says which groups' members are to be read. Raises DirectoryError when the list cannot be read to its end.
+    `members_read` says which groups' members are to be read. A list that an earlier start finished is not read again. Raises
+    DirectoryError when a list cannot be read to its end.
     """
-    groups, local_parts = from_the_start(lambda: _list_groups(source, domain), f"groups: {domain}")
-    folder = spool / f"{source.tenant}.{domain}.groups"
-    folder.mkdir()
-    if local_parts:
-        seen = pl.DataFrame({"user_id": local_parts}, schema={"user_id": pl.String}).unique()
-        seen.write_parquet(folder / "000000.addresses.parquet", compression="lz4", statistics=False)
-    return pl.DataFrame(groups, schema=OBSERVED_GROUP, orient="row").unique("id", keep="last", maintain_order=True)
+    work = Work(spool / groups_work(source.tenant), digest_of([*sorted(domains), *sorted(source.markers)]))
+    if not work.progress:
+        groups: list[tuple[Any, ...]] = []
+        local_parts: list[str] = []
+        for domain in domains:
+            rows, seen = from_the_start(partial(_list_groups, source, domain), f"groups: {domain}")
+            groups += rows
+            local_parts += seen
+        listed = pl.DataFrame(groups, schema=OBSERVED_GROUP, orient="row")
+        work.add("groups", listed.unique("id", keep="last", maintain_order=True))
+        work.add("addresses", pl.DataFrame({"user_id": local_parts}, schema={"user_id": pl.String}).unique())
+        work.note({"groups": listed.height})
+    (file,) = work.files("groups")
+    return pl.read_parquet(file)
 
 
-def read_members(source: GroupSource, group_ids: Sequence[str], spool_file: Path) -> list[str]:
+def groups_work(tenant: str) -> str:
+    """The name of the work that lists a tenant's groups."""
+    return f"{tenant}.groups"
+
+
+MEMBERS_FOLDER = "members"
+"""Where the works are that read members."""
+
+
+def members_work(tenant: str, start: int) -> str:
+    """The name, in MEMBERS_FOLDER, of the work that reads the members of a tenant's groups from the `start`-th one on."""
+    return f"{tenant}.{start:09}"
+
+
+def read_members(source: GroupSource, group_ids: Sequence[str], work: Work) -> list[str]:
     """Spool the direct members (schemas.OBSERVED_MEMBER, keys null) of some groups; returns the ids of those that went away meanwhile.
 
-    Raises DirectoryError when a list cannot be read to its end.
+    Nothing is read where an earlier start has finished the work. Raises DirectoryError when a list cannot be read to its end.
     """
+    if work.progress:
+        return list(work.progress["gone"])
     rows: dict[str, list[Any]] = {name: [] for name in OBSERVED_MEMBER}
     gone = []
     for group_id in group_ids:
@@ -77,14 +102,15 @@ def read_members(source: GroupSource, group_ids: Sequence[str], spool_file: Path
         rows["member_id"] += members
         rows["account_key"] += [None] * len(members)
         rows["role"] += [str(member.get("role", "MEMBER")) for member in members.values()]
-    frame = pl.DataFrame(rows, schema=OBSERVED_MEMBER)
-    frame.write_parquet(spool_file, compression="lz4", statistics=False)
+    work.add("members", pl.DataFrame(rows, schema=OBSERVED_MEMBER))
+    work.note({"gone": gone})
     return gone
 
 
 def spooled_members(spool: Path) -> pl.DataFrame:
     """What `read_members` put into the spool: schemas.OBSERVED_MEMBER."""
-    return pl.concat([OBSERVED_MEMBER.to_frame(), *map(pl.read_parquet, sorted(spool.glob("*/*.members.parquet")))])
+    files = sorted((spool / MEMBERS_FOLDER).glob("*/*.members.parquet"))
+    return pl.concat([OBSERVED_MEMBER.to_frame(), *map(pl.read_parquet, files)])
 
 
 def with_account_keys(members: pl.DataFrame, accounts: pl.DataFrame) -> pl.DataFrame:

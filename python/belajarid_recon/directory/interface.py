@@ -72,6 +72,14 @@ class MemberPage:
     next_token: str | None = None
 
 
+@dataclass(frozen=True)
+class RoleHolderPage:
+    """One page of a list of role assignments: the groups among those they are for."""
+
+    group_ids: list[str] = field(default_factory=list)
+    next_token: str | None = None
+
+
 class StaleTokenError(DirectoryError):
     """A list's page token is no longer taken: the list must start again."""
 
@@ -172,6 +180,10 @@ class Directory(Readable, Protocol):
 
     def list_members(self, group: str, token: str | None) -> MemberPage | None:
         """One page (200) of a group's direct members; None where the server answers 404. Raises StaleTokenError."""
+        ...
+
+    def list_role_holders(self, token: str | None) -> RoleHolderPage:
+        """The groups in one page (200) of the customer's role assignments: those that hold a role themselves. Raises StaleTokenError."""
         ...
 
     def insert_group(self, body: Mapping[str, Any]) -> Reply:

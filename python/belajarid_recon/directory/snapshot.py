@@ -21,7 +21,6 @@ import hashlib
 import io
 import shutil
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -36,17 +35,21 @@ import polars.selectors as cs
 
 from belajarid_recon import _core
 from belajarid_recon.components import Clock
-from belajarid_recon.directory.chains import from_the_start, pages
+from belajarid_recon.directory.accounts import AccountList, ListRead, read_accounts
 from belajarid_recon.directory.groups import (
     GROUPS_PER_WORK,
+    MEMBERS_FOLDER,
     GroupSource,
+    groups_work,
+    members_work,
     read_groups,
     read_members,
     spooled_members,
     with_account_keys,
 )
-from belajarid_recon.directory.interface import Directory, Page
-from belajarid_recon.directory.observed import ObservedColumns
+from belajarid_recon.directory.interface import Directory
+from belajarid_recon.directory.reading import Reading, Work, digest_of, keep_only
+from belajarid_recon.directory.roles import groups_with_a_role
 from belajarid_recon.errors import DirectoryError, InputError, ReconError, SettingsError
 from belajarid_recon.schemas import ADDRESSES, DELETED, OBSERVED, OBSERVED_GROUP, OBSERVED_MEMBER, Jenjang
 from belajarid_recon.state.atomic import PART_SUFFIX, fsync_file, fsync_folder, write_atomically
@@ -54,8 +57,6 @@ from belajarid_recon.state.atomic import PART_SUFFIX, fsync_file, fsync_folder, 
 _T = TypeVar("_T")
 
 FORMAT_VERSION = 2
-CHUNK_ACCOUNTS = 50_000
-"""Accounts of a spool file: about 12 MB of columns held by each list under way."""
 LISTS_AT_ONCE = 8
 _DIGEST_ROWS = 100_000
 _DIGESTED = tuple(name for name in OBSERVED if name != "read_at")
@@ -87,6 +88,8 @@ class SnapshotRequest:
     """Called from several threads with a tenant and the number of accounts just read."""
     report_groups: Callable[[str, int], None] = _no_report
     """The same of groups whose members were read."""
+    reading: Reading | None = None
+    """What was read goes there and stays there, so that a later start goes on with it; none: into a folder that goes on any exit."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,8 @@ class SnapshotFacts:
     tenants: Mapping[str, Mapping[str, Any]]
     """Tenant to `customer_id`, `domains` (name to `accounts` and `deleted`), `marked`, `unmarked`, `findings`, `orgunits`.
 
-    Where groups were read also `groups` (their number), `members` (of groups of ours, accounts with our marker) and `strangers` (others).
+    Where groups were read also `groups` (their number), `members` (of groups of ours, accounts with our marker), `strangers` (others) and
+    `role_groups` (sorted ids of the groups that hold a role or are inside one that does).
     """
     files: Mapping[str, Mapping[str, Any]]
     """Relative path to `rows` and `sha256`."""
@@ -112,63 +116,35 @@ class SnapshotFacts:
         return sum(tenant["marked"] + tenant["unmarked"] for tenant in self.tenants.values())
 
 
-@dataclass(frozen=True)
-class _Chain:
-    """One list to read to its end."""
-
-    directory: Directory
-    tenant: Jenjang
-    domain: str
-    deleted: bool
-    stop: threading.Event
-    """Set when the snapshot has failed: no list goes on for its own sake."""
-
-    @property
-    def name(self) -> str:
-        return f"{self.tenant}.{self.domain}.{'deleted' if self.deleted else 'live'}"
-
-    @property
-    def what(self) -> str:
-        """The list, in messages."""
-        return f"accounts: {self.domain}"
-
-
-@dataclass
-class _ChainRead:
-    """What one chain brought."""
-
-    accounts: int = 0
-    findings: Counter[str] = field(default_factory=Counter)
-
-
 def take_snapshots(directories: Mapping[Jenjang, Directory], request: SnapshotRequest) -> SnapshotFacts:
     """Read all tenants side by side and seal what they said.
 
-    Raises SettingsError when a server answers with another customer id than the settings hold, and DirectoryError when a list cannot
-    be read to its end. Nothing is left behind then.
+    With a `reading` what it holds is not read again; its owner removes it once the snapshot has served. Raises SettingsError when a
+    server answers with another customer id than the settings hold, and DirectoryError when a list cannot be read to its end. No
+    snapshot is left behind then.
     """
     return seal_snapshot(request, lambda spool: _read_tenants(directories, request, spool))
 
 
 def seal_snapshot(request: SnapshotRequest, read: Callable[[Path], dict[str, dict[str, Any]]]) -> SnapshotFacts:
-    """Seal what `read` puts into the empty spool folder it is given.
+    """Seal what `read` puts into the spool folder it is given, which is empty but for what a reading holds.
 
     `read` writes `<tenant>.<list>/*.accounts.parquet` (schemas.OBSERVED) and `*.addresses.parquet` (`user_id`), and returns a head for
     each tenant: `customer_id`, `domains` (name to `accounts` and `deleted`), `findings`, `orgunits` (sorted). Whatever it raises
-    leaves nothing behind.
+    leaves nothing behind but the reading.
     """
     if request.folder.exists():
         raise InputError(f"the snapshot exists already: {request.folder}")
     temporary = request.folder.with_name(request.folder.name + PART_SUFFIX)
     shutil.rmtree(temporary, ignore_errors=True)
-    spool = temporary / "spool"
-    spool.mkdir(parents=True)
+    own = temporary / "spool"
+    own.mkdir(parents=True)
+    reading = request.reading or Reading(own, request.clock.now(), accounts=0)
     try:
-        started = request.clock.now()
-        tenants = read(spool)
-        facts = _seal(temporary, spool, request, tenants)
-        shutil.rmtree(spool)
-        _close(temporary, facts, (started, request.clock.now()))
+        tenants = read(reading.folder)
+        facts = _seal(temporary, reading.folder, request, tenants)
+        shutil.rmtree(own)
+        _close(temporary, facts, (reading.started, request.clock.now()))
         temporary.replace(request.folder)
         fsync_folder(request.folder.parent)
     except BaseException:
@@ -193,38 +169,43 @@ def _read_tenants(
             heads = _all([pool.submit(_read_head, tenant, directory, request) for tenant, directory in pairs])
             tenants = {str(tenant): head for tenant, head in zip(directories, heads, strict=True)}
             chains = [
-                _Chain(directory, tenant, domain, deleted, stop)
+                AccountList(directory, tenant, domain, deleted, request.clock, request.report, stop)
                 for tenant, directory in directories.items()
                 for domain in tenants[tenant]["domains"]
                 for deleted in (False, True)
             ]
-            sources = [
-                GroupSource(directories[tenant], tenant, markers, stop)
-                for tenant, markers in request.group_markers.items()
-            ]
-            lists = [pool.submit(_list_groups, source, tenants[source.tenant], spool) for source in sources]
-            account_lists = [pool.submit(_read_chain, chain, spool, request) for chain in chains]
+            asked = request.group_markers.items()
+            sources = [GroupSource(directories[tenant], tenant, markers, stop) for tenant, markers in asked]
+            (spool / MEMBERS_FOLDER).mkdir(mode=0o700, exist_ok=True)
+            names = {chain.name for chain in chains} | {groups_work(source.tenant) for source in sources}
+            keep_only(spool, names | {MEMBERS_FOLDER})
+            lists = [pool.submit(read_groups, source, tenants[source.tenant]["domains"], spool) for source in sources]
+            role_groups = [pool.submit(groups_with_a_role, source.directory, stop) for source in sources]
+            account_lists = [pool.submit(_read_list, chain, spool) for chain in chains]
             groups = _all(lists)
-            member_lists = [pool.submit(_read_members, *work, spool, request) for work in _member_work(sources, groups)]
+            work = _member_work(sources, groups)
+            keep_only(spool / MEMBERS_FOLDER, {members_work(source.tenant, start) for source, start, _ in work})
+            member_lists = [pool.submit(_read_members, *one, spool, request) for one in work]
             gone = {group_id for ids in _all(member_lists) for group_id in ids}
+            for source, found in zip(sources, _all(role_groups), strict=True):
+                tenants[source.tenant]["role_groups"] = sorted(found)
             reads = _all(account_lists)
         except BaseException:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+    _count_lists(tenants, chains, reads)
+    _spool_groups(sources, groups, gone, spool)
+    return tenants
+
+
+def _count_lists(tenants: dict[str, dict[str, Any]], chains: list[AccountList], reads: list[ListRead]) -> None:
+    """Add what the lists brought to the tenants' heads."""
     for chain, read in zip(chains, reads, strict=True):
         tenant = tenants[chain.tenant]
         tenant["domains"][chain.domain]["deleted" if chain.deleted else "accounts"] = read.accounts
         for finding, count in sorted(read.findings.items()):
             tenant["findings"][finding] = tenant["findings"].get(finding, 0) + count
-    _spool_groups(sources, groups, gone, spool)
-    return tenants
-
-
-def _list_groups(source: GroupSource, head: Mapping[str, Any], spool: Path) -> pl.DataFrame:
-    """All groups of a tenant: schemas.OBSERVED_GROUP, each once."""
-    lists = [read_groups(source, domain, spool) for domain in head["domains"]]
-    return pl.concat([OBSERVED_GROUP.to_frame(), *lists]).unique("id", keep="last", maintain_order=True)
 
 
 def _member_work(
@@ -240,12 +221,15 @@ def _member_work(
     return [(source, start, ids) for start, source, ids in sorted(work, key=itemgetter(0))]
 
 
+def _read_list(chain: AccountList, spool: Path) -> ListRead:
+    return read_accounts(chain, Work(spool / chain.name))
+
+
 def _read_members(
     source: GroupSource, start: int, group_ids: Sequence[str], spool: Path, request: SnapshotRequest
 ) -> list[str]:
-    folder = spool / f"{source.tenant}.members"
-    folder.mkdir(exist_ok=True)
-    gone = read_members(source, group_ids, folder / f"{start:09}.members.parquet")
+    folder = spool / MEMBERS_FOLDER / members_work(source.tenant, start)
+    gone = read_members(source, group_ids, Work(folder, digest_of(group_ids)))
     request.report_groups(str(source.tenant), len(group_ids))
     return gone
 
@@ -281,51 +265,6 @@ def _read_head(tenant: Jenjang, directory: Directory, request: SnapshotRequest) 
         "findings": {},
         "orgunits": sorted(directory.orgunit_paths()),
     }
-
-
-def _read_chain(chain: _Chain, spool: Path, request: SnapshotRequest) -> _ChainRead:
-    """Read one list to its end; where its page token expires, from its beginning again."""
-    folder = spool / chain.name
-
-    def read() -> _ChainRead:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        return _read_pages(chain, folder, request)
-
-    return from_the_start(read, chain.what)
-
-
-def _read_pages(chain: _Chain, folder: Path, request: SnapshotRequest) -> _ChainRead:
-    columns = ObservedColumns(chain.tenant)
-    read = _ChainRead(findings=columns.findings)
-
-    def list_page(token: str | None) -> Page:
-        return chain.directory.list_accounts(chain.domain, token, deleted=chain.deleted)
-
-    for page in pages(list_page, chain.what, chain.stop):
-        if chain.deleted:
-            columns.add_deleted(page.accounts)
-        else:
-            columns.add(page.accounts, request.clock.now())
-            request.report(str(chain.tenant), len(page.accounts))
-        read.accounts += len(page.accounts)
-        if len(columns.user_ids) >= CHUNK_ACCOUNTS:
-            _spill(columns, folder)
-    _spill(columns, folder)
-    return read
-
-
-def _spill(columns: ObservedColumns, folder: Path) -> None:
-    """Write what the columns hold to the next spool files."""
-    number = sum(1 for _ in folder.iterdir())
-    accounts, user_ids, deleted = columns.take_frame(), columns.take_user_ids(), columns.take_deleted()
-    if deleted.height:
-        deleted.write_parquet(folder / f"{number:06}.deleted.parquet", compression="lz4", statistics=False)
-    if accounts.height:
-        accounts.write_parquet(folder / f"{number:06}.accounts.parquet", compression="lz4", statistics=False)
-    if user_ids:
-        frame = pl.DataFrame({"user_id": user_ids}, schema={"user_id": pl.String}).unique()
-        frame.write_parquet(folder / f"{number:06}.addresses.parquet", compression="lz4", statistics=False)
 
 
 def _seal(out: Path, spool: Path, request: SnapshotRequest, tenants: dict[str, dict[str, Any]]) -> SnapshotFacts:
@@ -431,6 +370,8 @@ def _canonical_head(tenant: str, head: Mapping[str, Any]) -> bytes:
         "domains": sorted(head["domains"]),
         "orgunits": head["orgunits"],
     }
+    if "role_groups" in head:
+        known["role_groups"] = head["role_groups"]
     return orjson.dumps(known, option=orjson.OPT_SORT_KEYS) + b"\n"
 
 

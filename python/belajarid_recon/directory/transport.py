@@ -162,8 +162,11 @@ def refuse_other_world(kind: EndpointClass, answer: Answer) -> None:
 _MEMBERS = re.compile(r"/admin/directory/v1/groups/([^/]+)/members")
 
 
+_ROLE_TAKEN = "take the role from the group, or abandon the run: the next plan adds nobody to it"
+
+
 def refuse_member_of(groups: Container[str] | None, method: str, target: str) -> None:
-    """Refuse a new member of a group that holds a role, and any while nobody has read which groups do (None).
+    """Refuse a new member of a group that holds a role, or is inside one, and any while nobody has read which groups do (None).
 
     `groups` are ids and addresses in lower case. Whoever joins such a group is an administrator. Raises DirectoryError.
     """
@@ -176,7 +179,7 @@ def refuse_member_of(groups: Container[str] | None, method: str, target: str) ->
         why = "a member of a group that holds a role"
     else:
         return
-    raise DirectoryError(f"the transport refuses this request: {why}", hint="take the role from the group, or leave it")
+    raise DirectoryError(f"the transport refuses this request: {why}", hint=_ROLE_TAKEN)
 
 
 def refuse_denied(method: str, target: str, headers: Mapping[str, str]) -> None:
@@ -212,7 +215,8 @@ class Transport:
         self.wire = wire
         self._bearer = bearer
         self.groups_with_a_role: frozenset[str] | None = None
-        """Ids and addresses, lower case, of the tenant's groups that hold a role. Until they are known no group gets a member."""
+        """Ids and addresses, lower case, of the tenant's groups that hold a role or are inside one that does. Until they are known no
+        group gets a member."""
 
     @property
     def base(self) -> str:

@@ -2,7 +2,8 @@
 
 A membership begins when the register gives an account a duty that the group stands for. It ends only when the register says so: the
 school is closed, or the person's standing in the jenjang is active without that duty, or leaver. Whom the register no longer mentions, or
-says nothing sure of, stays: absence is not departure. Groups are never deleted, and only accounts with our marker leave one.
+says nothing sure of, stays: absence is not departure. Groups are never deleted, and only accounts with our marker leave one. Nobody joins
+a group that holds a role.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ _SEEN = pl.Schema(
     {
         "group_id": pl.String,  # null: not there
         "left_alone": pl.Boolean,  # two have its marker, or its members were not read
+        "holds_role": pl.Boolean,  # itself or a group it is inside: who joins would be an administrator
     }
 )
 KNOWN_GROUP = pl.Schema([*GROUP.items(), *_SEEN.items()])
@@ -57,18 +59,27 @@ class MemberChanges:
     bases: pl.DataFrame
 
 
-def known_groups(possible: pl.DataFrame, observed: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+ROLE_GROUP = pl.Schema({"tenant": pl.String, "id": pl.String})
+"""A group that holds a role, or is inside one that does."""
+
+
+def known_groups(
+    possible: pl.DataFrame, observed: pl.DataFrame, role_groups: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The possible groups (schemas.GROUP) with what `observed` (schemas.OBSERVED_GROUP) says of them: KNOWN_GROUP, and a TALLY of oddities.
 
     A group is ours by its marker, wherever it stands. One that shows a marker no possible group has is left alone, as are two
-    with one marker.
+    with one marker. Nobody joins one of `role_groups` (ROLE_GROUP), for this program makes nobody an administrator; members stay or
+    leave as elsewhere.
     """
-    marked = observed.drop_nulls("marker")
+    holders = role_groups.unique().with_columns(holds_role=pl.lit(value=True))
+    marked = observed.drop_nulls("marker").join(holders, on=["tenant", "id"], how="left", maintain_order="left")
     there = marked.group_by("tenant", "marker").agg(
         pl.col("id").min().alias("group_id"),
         pl.col("address").min().alias("at"),
         several=pl.len() > 1,
         unread=~pl.col("members_read").all(),
+        holds_role=pl.col("holds_role").any(),
     )
     known = possible.join(there, on=["tenant", "marker"], how="left", maintain_order="left")
     moved = ~pl.col("several") & (pl.col("at") != pl.col("address"))
@@ -77,10 +88,13 @@ def known_groups(possible: pl.DataFrame, observed: pl.DataFrame) -> tuple[pl.Dat
         GroupNoStep.GROUP_MEMBERS_NOT_READ: known.filter(~pl.col("several") & pl.col("unread")),
         GroupNoStep.GROUP_AT_ANOTHER_ADDRESS: known.filter(moved),
         GroupNoStep.GROUP_WITHOUT_RULE: marked.join(possible, on=["tenant", "marker"], how="anti"),
+        GroupNoStep.GROUP_HOLDS_A_ROLE: known.filter("holds_role"),
     }
     tallies = pl.concat([TALLY.to_frame(), *(_reason_tally(rows, reason) for reason, rows in oddities.items())])
     found = known.with_columns(
-        address=pl.coalesce("at", "address"), left_alone=(pl.col("several") | pl.col("unread")).fill_null(value=False)
+        address=pl.coalesce("at", "address"),
+        left_alone=(pl.col("several") | pl.col("unread")).fill_null(value=False),
+        holds_role=pl.col("holds_role").fill_null(value=False),
     )
     return conform(found, KNOWN_GROUP), tallies
 
@@ -117,6 +131,8 @@ def _joining(wanted: pl.DataFrame, there: pl.DataFrame, accounts: pl.DataFrame) 
     refusal = (
         pl.when("left_alone")
         .then(pl.lit(GroupNoStep.MEMBER_OF_GROUP_LEFT_ALONE.value))
+        .when(pl.col("is_member").is_null() & pl.col("holds_role"))
+        .then(pl.lit(GroupNoStep.MEMBER_OF_GROUP_WITH_A_ROLE.value))
         .when(pl.col("is_member").is_null() & ((pl.col("accounts") != 1) | pl.col("suspended")).fill_null(value=True))
         .then(pl.lit(GroupNoStep.MEMBER_JOINS_LATER.value))
     )

@@ -46,8 +46,11 @@ class Anchor:
             )
         return cls(folder / f"{state_identity(state, randomness)}.json", state, clock)
 
-    def check(self) -> None:
-        """Refuse a state folder that is older than its anchor, or whose ledger or journal is another one. Raises PlanError."""
+    def check(self, *, rebuilding: RunFolder | None = None) -> None:
+        """Refuse a state folder that is older than its anchor, or whose ledger or journal is another one. Raises PlanError.
+
+        The journal of the run that is `rebuilding` may lack rows, if that run is what the anchor speaks of.
+        """
         noted = self._read()
         if noted is None:
             return
@@ -56,7 +59,7 @@ class Anchor:
         run = RunFolder(self.state / "runs" / noted["run"])
         if not run.path.is_dir():
             raise self._older(f"run {noted['run']} is not in it")
-        if run.journal.exists() and newest_row(run.journal) < noted["n"]:
+        if run != rebuilding and run.journal.exists() and newest_row(run.journal) < noted["n"]:
             # The copy of the head is not synced: after a power cut only the journal itself can tell.
             with Journal.open(run.journal, clock=self.clock) as journal:
                 self._refuse_other(run, journal, noted)

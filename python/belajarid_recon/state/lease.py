@@ -71,6 +71,8 @@ class Epoch:
     """16 hexadecimal digits drawn by the start: two copies of a state folder take the same number, and not the same token."""
     identity: str
     """Of the state folder."""
+    run: str = ""
+    """The run it applied."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ class _Holder:
 class Lease:
     """The epoch of one start, confirmed by a thread while this object is entered."""
 
-    def __init__(self, lock: StateLock, clock: Clock, randomness: Randomness) -> None:
+    def __init__(self, lock: StateLock, clock: Clock, randomness: Randomness, *, after: int = 0) -> None:
+        """Take nothing yet. `after` is an epoch that is known from elsewhere: the next one is later than it, too."""
         self._folder = lock.state / LEASE_FOLDER
         lock.require(lock.state)
         self._clock = clock
@@ -120,6 +123,7 @@ class Lease:
         self._lost: str | None = None
         self._confirmed_at = float("-inf")
         self._thread: threading.Thread | None = None
+        self._after = after
         self._identity = state_identity(lock.state, randomness)
         self.number = 0
         """Greater than every epoch of this state folder before it; 0 until it is taken."""
@@ -164,7 +168,7 @@ class Lease:
     def _take(self) -> None:
         before = KnownEpochs.of(self._folder.parent).newest
         seen = self._watched(before) if before else None
-        self.number = before + 1
+        self.number = max(before, self._after) + 1
         taken = self._now()
         self._create()
         if seen is not None and (now := _read(self._path(before))) is not None and now != seen:

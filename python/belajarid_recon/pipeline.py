@@ -70,7 +70,16 @@ from belajarid_recon.sources.extract import open_extract
 from belajarid_recon.state.anchor import checked_anchor
 from belajarid_recon.state.atomic import write_atomically
 from belajarid_recon.state.backup import Backup, BackupRequest, back_up
-from belajarid_recon.state.folders import RunFolder, RunStatus, latest_run, list_runs, new_run, open_run, unfinished_run
+from belajarid_recon.state.folders import (
+    READING_FOLDER,
+    RunFolder,
+    RunStatus,
+    latest_run,
+    list_runs,
+    new_run,
+    open_run,
+    unfinished_run,
+)
 from belajarid_recon.state.handoffs import closed_by, open_handoffs
 from belajarid_recon.state.keyprints import check_keys
 from belajarid_recon.state.lease import KnownEpochs
@@ -183,10 +192,6 @@ DOUBTFUL = (NoStep.MARKER_ON_TWO_ACCOUNTS, NoStep.ADDRESS_OURS_WITHOUT_MARKER, N
 def _say_nothing(reading: Reading) -> None:
     """Tell nobody that a reading goes on."""
     del reading
-
-
-READING_FOLDER = "reading"
-"""In the state folder: readings that are under way or were stopped, by what they are for."""
 
 
 def make_plan(

@@ -104,7 +104,7 @@ def apply_plan(
 
 
 @contextmanager
-def taken_lease(
+def taken_lease(  # noqa: PLR0913 - what an apply is made of, and one switch
     lock: StateLock, run: RunFolder, plan: Plan, settings: Settings, components: ApplyComponents, *, rebuilding: bool
 ) -> Iterator[Lease]:
     """The next epoch of the state folder, noted in the directory of each tenant with free steps; no write leaves without it.

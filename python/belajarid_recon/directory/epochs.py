@@ -26,7 +26,7 @@ def note_text(epoch: Epoch) -> str:
 
 
 def refuse_newer_directory(directory: Directory, unit: str, known: KnownEpochs, *, rebuilding: str = "") -> int:
-    """Return the number of the epoch that the unit at `unit` holds, 0 for none; raise PlanError for one that the state folder has not taken.
+    """Return the number of the epoch that the unit at `unit` holds, 0 for none. Raises PlanError for one the state folder has not taken.
 
     Later starts of the run that is `rebuilding` may be missing: what they did is read from the directory.
     """

@@ -34,7 +34,7 @@ from belajarid_recon.state.archive import (
     write_manifest,
 )
 from belajarid_recon.state.atomic import PART_SUFFIX, fsync_folder
-from belajarid_recon.state.folders import latest_run, unfinished_run
+from belajarid_recon.state.folders import READING_FOLDER, latest_run, unfinished_run
 from belajarid_recon.state.journal import Journal, missing_journal
 from belajarid_recon.state.lease import known_identity
 from belajarid_recon.state.ledger import ledger_end, ledger_files
@@ -45,6 +45,8 @@ Watch = Callable[[str, int, int], None]
 """Told a label, how much under it is done, and how much there is."""
 _LEFT_OUT = (PART_SUFFIX, "-shm")
 """Ends of names that nobody needs elsewhere: what a kill left half written, and SQLite's shared memory, which it makes anew."""
+_NOT_KEPT = frozenset({LOCK_FILE, READING_FOLDER})
+"""Paths likewise: a reading is begun anew on another machine, and is as large as all else."""
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 MEBIBYTE = 1 << 20
 
@@ -147,7 +149,7 @@ def _files(folder: Path, above: str = "") -> Iterator[tuple[str, int]]:
     with os.scandir(folder) as found:
         for one in found:
             path = above + one.name
-            if path == LOCK_FILE or one.name.endswith(_LEFT_OUT):
+            if path in _NOT_KEPT or one.name.endswith(_LEFT_OUT):
                 continue
             facts = one.stat(follow_symlinks=False)
             if stat.S_ISDIR(facts.st_mode):

@@ -24,6 +24,8 @@ from belajarid_recon.state.atomic import fsync_folder, write_atomically
 
 FORMAT_VERSION = 1
 RUN_FILE = "run.json"
+READING_FOLDER = "reading"
+"""In the state folder: readings that are under way or were stopped, by what they are for."""
 _RUN_ID = re.compile(r"(\d{8}T\d{6}\d{3})Z-[0-9a-f]{8}")
 _STAMP = "%Y%m%dT%H%M%S"
 

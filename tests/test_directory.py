@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
+from googleapiclient.discovery import build
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,8 +20,10 @@ from belajarid_recon.directory.connect import connect
 from belajarid_recon.directory.connections import Answer
 from belajarid_recon.directory.credentials import TOKEN_ATTEMPTS, TokenKeeper, load_credentials
 from belajarid_recon.directory.google import (
+    HOLE,
     READ_ATTEMPTS,
     GoogleDirectory,
+    _Recipe,
     account_answer_verdict,
 )
 from belajarid_recon.directory.governor import Kind
@@ -652,3 +657,28 @@ def test_full_speed_provokes_no_refusal(tmp_path: Path) -> None:
             thread.join()
         assert set(verdicts) == {Verdict.DONE}
         assert len(verdicts) / ((time.monotonic() - began) * scale) >= 0.85 * 10
+
+
+@cache
+def official_users() -> Any:
+    """The client's builder of requests about users."""
+    return build("admin", "directory_v1", http=object(), static_discovery=True).users()
+
+
+@given(
+    key=st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=40),
+    name=st.text(max_size=20),
+)
+def test_a_recipe_gives_the_request_that_the_client_builds(key: str, name: str) -> None:
+    """Address, method, headers and body, whatever an address or a name holds."""
+    users = official_users()
+    body = {"primaryEmail": key, "name": {"givenName": name}}
+    pairs = [
+        (users.get(userKey=key), _Recipe(users.get(userKey=HOLE)).request(key)),
+        (users.insert(body=body), _Recipe(users.insert(body={})).request(body=body)),
+        (users.update(userKey=key, body=body), _Recipe(users.update(userKey=HOLE, body={})).request(key, body)),
+    ]
+    for built, made in pairs:
+        assert (built.method, built.uri, dict(built.headers)) == (made.method, made.uri, dict(made.headers))
+        sent = None if built.body is None else orjson.loads(built.body)
+        assert sent == (None if made.body is None else orjson.loads(made.body))

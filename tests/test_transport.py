@@ -454,6 +454,65 @@ def test_a_damaged_answer_is_no_answer(answer: bytes, lost: Lost) -> None:
         assert len(server.received) == 1
 
 
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        (b"HTTP/1.1 200 OK\r\nx-emulator: 1\r\ncontent-length: 2\r\n\r\n{}", True),
+        (b"HTTP/1.1 200 OK\r\nx-emulator: 1\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}", False),
+        (
+            b"HTTP/1.1 200 OK\r\nx-emulator: 1\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n1;a=b\r\n}\r\n0\r\n\r\n",
+            True,
+        ),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nx-emulator: 1\r\ncontent-length: 2\r\n\r\n{}", True),
+        (b"HTTP/1.1 200 OK\r\nx-emulator: 1\r\n\r\n{}", False),
+        (b"HTTP/1.0 200 OK\r\nx-emulator: 1\r\ncontent-length: 2\r\n\r\n{}", False),
+    ],
+    ids=["length", "close", "chunks", "100", "to the end", "1.0"],
+)
+@pytest.mark.parametrize("piece", [1, 7, 10_000])
+def test_an_answer_ends_where_it_says_and_its_connection_is_used_again_only_then(
+    answer: bytes,
+    kept: bool,  # noqa: FBT001 - a parameter of the test
+    piece: int,
+) -> None:
+    """However it is cut into packets."""
+
+    def send(received: Received, connection: Any) -> None:
+        for start in range(0, len(answer), piece):
+            connection.sendall(answer[start : start + piece])
+            time.sleep(0.0005 if piece < len(answer) else 0)
+        if b"length" not in answer and b"chunked" not in answer:
+            raise ConnectionError
+
+    with scripted(send) as server:
+        transport = transport_to(server.url)
+        for _ in range(2):
+            assert post(transport).content == b"{}"
+        assert server.connections == (1 if kept else 2)
+
+
+@pytest.mark.parametrize("more", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n0", b"}"])
+def test_what_nobody_asked_for_never_becomes_the_next_answer(more: bytes) -> None:
+    """What came with an answer ends its connection; bytes that are no answer make it none."""
+    with scripted([reply(200, b"{}") + more]) as server:
+        transport = transport_to(server.url)
+        for _ in range(2):
+            with contextlib.nullcontext() if more.startswith(b"HTTP") else pytest.raises(NoAnswerError):
+                assert post(transport).content == b"{}"
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 200 OK\r\n" + b"x-a: b\r\n" * 40_000, b"HTTP/1.1 100 Continue\r\n\r\n" * 9_000]
+)
+def test_a_head_without_an_end_is_cut(answer: bytes) -> None:
+    """It counts against a bound of its own."""
+    with scripted([answer]) as server:
+        with pytest.raises(NoAnswerError) as raised:
+            post(transport_to(server.url))
+        assert raised.value.lost is Lost.OVERSIZE
+
+
 def test_a_closed_port_is_told_apart() -> None:
     """Where nothing listens, nothing was sent: the one loss that proves it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 from googleapiclient.discovery import build
@@ -86,6 +87,30 @@ class _FastJson(JsonModel):  # type: ignore[misc]  # the client ships no types
         return orjson.dumps(body_value)
 
 
+HOLE = "0"
+"""What a recipe is built with where each request has a value of its own."""
+
+
+class _Recipe:
+    """One method's request, built once by the client; each call fills in its value and its body.
+
+    Building takes the client 24 us, for an address and headers that hardly change; this takes 2.
+    """
+
+    def __init__(self, built: Any) -> None:  # noqa: ANN401 - HttpRequest, untyped
+        """Take a request built with `HOLE` as the last part of its path, or without any such part."""
+        path, mark, query = built.uri.partition("?")
+        head, _, last = path.rpartition("/")
+        self._method, self._headers = built.method, built.headers
+        self._before = f"{head}/" if last == HOLE else path
+        self._after = f"{mark}{query}"
+
+    def request(self, value: str = "", body: Mapping[str, Any] | None = None) -> Request:
+        """The request for one value, escaped as the client escapes path parameters."""
+        uri = f"{self._before}{quote(value, safe='')}{self._after}"
+        return Request(self._method, uri, None if body is None else orjson.dumps(body), self._headers)
+
+
 @dataclass(frozen=True)
 class TenantFacts:
     """What one tenant's calls need beside their transports."""
@@ -122,6 +147,10 @@ class GoogleDirectory:
         self._members = service.members()
         self._role_assignments = service.roleAssignments()
         self._reading_roles = threading.Lock()
+        # What nearly all calls are.
+        self._get_user = _Recipe(self._users.get(userKey=HOLE))
+        self._insert_user = _Recipe(self._users.insert(body={}))
+        self._update_user = _Recipe(self._users.update(userKey=HOLE, body={}))
         self._domains = service.domains()
         self._customers = service.customers()
 
@@ -165,7 +194,7 @@ class GoogleDirectory:
 
     def get_account(self, key: str) -> Account | None:
         """The account with this immutable id, address or alias; None where the server answers 404."""
-        answer = self._ask(self._users.get(userKey=key))
+        answer = self._ask(self._get_user.request(key))
         if answer.status == 404:
             return None
         account = self._document(answer)
@@ -199,13 +228,13 @@ class GoogleDirectory:
     def insert_account(self, body: Mapping[str, Any]) -> Reply:
         """users.insert, sent once. DONE needs the answer to carry the address and the marker that were sent."""
         domain = str(body["primaryEmail"]).lower().rpartition("@")[2]
-        sent = self._write(self._users.insert(body=body), Kind.CREATION, domain)
+        sent = self._write(self._insert_user.request(body=body), Kind.CREATION, domain)
         return sent if isinstance(sent, Reply) else account_answer_verdict(sent, body)
 
     def update_account(self, account_id: str, body: Mapping[str, Any]) -> Reply:
         """users.update by immutable id, sent once; fields that are absent stay as they are."""
         _refuse_address(account_id)
-        request = self._users.update(userKey=account_id, body=body)
+        request = self._update_user.request(account_id, body)
         return self._change(request, lambda account: account.get("id") == account_id, gone=Verdict.NOT_READY)
 
     def get_orgunit(self, path: str) -> Mapping[str, Any] | None:
@@ -439,6 +468,9 @@ class GoogleDirectory:
 
 
 def _request(built: Any) -> Request:  # noqa: ANN401 - HttpRequest, untyped
+    """What is sent of a request that the client has built, or a recipe."""
+    if isinstance(built, Request):
+        return built
     return Request(built.method, built.uri, built.body, built.headers)
 
 

@@ -62,15 +62,15 @@ CAUGHT = {
 
 
 @pytest.mark.parametrize("habit", Habit)
-def test_the_judge_sees_what_a_naive_applier_breaks(habit):
+def test_the_judge_sees_what_a_naive_applier_breaks(habit, swarmed):
     """Each belief about answers that prove nothing costs somebody an account, and the judge names it."""
-    (report,) = swarmed([SwarmRequest(kills=NAIVE_KILLS, seed=SEED, applier=habit)])
+    (report,) = swarmed([SwarmRequest(kills=NAIVE_KILLS, seed=SEED, applier=habit, further=False)])
     assert {violation.what for violation in report.violations} >= CAUGHT[habit]
 
 
 def test_the_judge_is_silent_where_nothing_goes_wrong():
     """Left alone, without faults and others, each applier does what was planned: none of them is a straw man."""
-    request = SwarmRequest(kills=0, seed=SEED, faults=0, others=False)
+    request = SwarmRequest(kills=0, seed=SEED, faults=0, others=False, further=False)
     with arena_of(forks=True) as arena:
         for case, applier in zip(arena.prepare(request, 10), 2 * ["real", *Habit], strict=True):
             assert not arena.live(case, applier)

@@ -53,6 +53,25 @@ def test_a_suspended_account_is_deleted_and_comes_back(desk: Desk):
     assert suspended_by_us(desk.state)["account_key"].to_list() == [account_key("sd", number)]
 
 
+def test_an_account_that_is_not_found_once_is_deleted_all_the_same(desk: Desk):
+    """A reading that says 404 proves nothing: it is read again until the lag has passed."""
+    (number,) = numbers(1)
+    target_id = desk.plant(number, suspended=True)
+    desk.emulator.fault("users.get", "status", status=404, reason="notFound", times=3)
+    assert desk.apply(desk.plan(one(number, Action.DELETE, target_id))).done == 1
+    assert marker("sd", number) not in desk.accounts()
+
+
+def test_a_member_that_is_not_found_once_is_removed_all_the_same(desk: Desk):
+    """Likewise."""
+    (number,) = numbers(1)
+    made, joins = group_steps(number, desk.plant(number))
+    desk.apply(desk.plan(made, joins))
+    desk.emulator.fault("members.get", "status", status=404, reason="notFound", times=3)
+    assert desk.apply(desk.plan(joins | {"action": Action.REMOVE_MEMBER.value})).done == 1
+    assert members_of(desk, made["address"]) == set()
+
+
 def test_an_account_in_use_or_of_a_stranger_is_not_deleted(desk: Desk):
     """Whatever the plan saw: it is looked at before."""
     used, strange, admin = numbers(3)

@@ -17,7 +17,7 @@ from belajarid_recon.directory.connect import connect
 from belajarid_recon.errors import BusyError, InputError, PlanError, SettingsError
 from belajarid_recon.population.advance import AdvanceRequest, advance_population
 from belajarid_recon.schemas import EXTRACT, Jenjang
-from belajarid_recon.settings import Endpoint, Run, Settings
+from belajarid_recon.settings import Endpoint, Lease, Run, Settings
 from belajarid_recon.state.folders import RunStatus, list_runs, new_run
 from belajarid_recon.state.ledger import reserve_addresses
 from belajarid_recon.state.lock import StateLock
@@ -303,6 +303,9 @@ def test_another_marker_key_is_refused(converged: World, tmp_path: Path):
 def test_a_directory_of_strangers_is_refused(converged: World, tmp_path: Path):
     """In a fresh state folder the same mistake shows in the directory: nearly no marker belongs to anybody."""
     settings = with_marker_key(converged.settings, tmp_path).model_copy(update={"state": tmp_path / "state"})
+    with pytest.raises(PlanError, match="another state folder has applied to it"):
+        pipeline.make_plan(settings, pipeline.PlanRequest(extract=converged.extract, date=DAY))
+    settings = settings.model_copy(update={"lease": Lease(unit="")})
     with pytest.raises(PlanError, match="nearly none belong"):
         pipeline.make_plan(settings, pipeline.PlanRequest(extract=converged.extract, date=DAY))
     assert list((tmp_path / "state" / "runs").iterdir()) == []

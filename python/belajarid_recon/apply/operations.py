@@ -265,7 +265,8 @@ class _Membership(Operation):
             return refusal
         there = directory.has_member(address, _required(step.member_id))
         if there is self.wanted:
-            return Judgement(Outcome(EventState.DONE), final=True)
+            # A member that is not there may only not be found just now.
+            return Judgement(Outcome(EventState.DONE), final=self.wanted)
         return Judgement(ABSENT, final=False)
 
 

@@ -39,7 +39,8 @@ class Sender:
         for pause_share in (*PAUSE_SHARES, 0.0):
             judgement, wanted = operation_of(step).look(self.directory, step, body)
             reached(KillPoint.SETTLE_READ)
-            if judgement.outcome.reason not in _GONE or not pause_share:
+            found = judgement.outcome.reason not in _GONE
+            if not pause_share or (found and (judgement.final or judgement.outcome.state is not EventState.DONE)):
                 break
             if not pause(self.clock, self.stop, pause_share * self.lag_seconds):
                 return None

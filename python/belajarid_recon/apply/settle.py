@@ -143,9 +143,12 @@ def judge_undelete(step: Step, account: Account | None) -> Judgement:
 
 
 def judge_delete(step: Step, account: Account | None) -> Judgement:
-    """Judge a deletion by the live account with its immutable id. Only one that is ours and still suspended may go."""
+    """Judge a deletion by the live account with its immutable id. Only one that is ours and still suspended may go.
+
+    One that is not there may only not be found just now.
+    """
     if account is None:
-        return Judgement(Outcome(EventState.DONE, target_id=step.target_id), final=True)
+        return Judgement(Outcome(EventState.DONE, target_id=step.target_id), final=False)
     refusal = _refuse_account(step, account)
     if refusal is not None:
         return refusal

@@ -26,12 +26,12 @@ from belajarid_recon.directory.google import (
     _Recipe,
     account_answer_verdict,
 )
-from belajarid_recon.directory.governor import Kind
+from belajarid_recon.directory.governor import Kind, StoppedError
 from belajarid_recon.directory.interface import StaleTokenError, Verdict
 from belajarid_recon.directory.transport import Wire, World
 from belajarid_recon.emulator.launch import EmulatorProcess
 from belajarid_recon.emulator.settings import EmulatorQuotas, EmulatorSettings
-from belajarid_recon.errors import DirectoryError, SettingsError
+from belajarid_recon.errors import BusyError, DirectoryError, SettingsError
 from belajarid_recon.schemas import Jenjang
 from belajarid_recon.settings import Settings
 from directory_server import (
@@ -682,3 +682,32 @@ def test_a_recipe_gives_the_request_that_the_client_builds(key: str, name: str) 
         assert (built.method, built.uri, dict(built.headers)) == (made.method, made.uri, dict(made.headers))
         sent = None if built.body is None else orjson.loads(built.body)
         assert sent == (None if made.body is None else orjson.loads(made.body))
+
+
+def test_a_write_is_asked_about_before_each_sending() -> None:
+    """Also before the one that follows a renewed token; a reading is not asked about, and what may not leave does not."""
+    with scripted([reply(401, b"{}"), reply(200, b"{}")]) as server:
+        directory, asked = directory_at(server.url), list[int]()
+        directory.governor.may_write = lambda: asked.append(len(server.received))
+        directory.update_account("1", {"suspended": True})
+        assert asked == [0, 1]
+
+        def refuse() -> None:
+            raise BusyError("lease is lost")
+
+        directory.governor.may_write = refuse
+        with pytest.raises(BusyError):
+            directory.update_account("1", {"suspended": True})
+        directory.get_account("a@sd.belajar.id")
+        assert [received.method for received in server.received] == ["PUT", "PUT", "GET"]
+
+
+def test_a_pause_between_readings_hears_a_stop() -> None:
+    """A server may ask for minutes."""
+    with scripted([reply(429, b"{}", headers={"retry-after": "600"})]) as server:
+        directory = directory_at(server.url)
+        directory.governor.stop.set()
+        began = time.monotonic()
+        with pytest.raises(StoppedError):
+            directory.get_account("1")
+        assert time.monotonic() - began < 5

@@ -9,7 +9,7 @@ import pytest
 
 from appliers.desk import CLOCK, Desk, numbers, target_of
 from appliers.plans import creation, settings_of
-from belajarid_recon.directory.epochs import ATTEMPTS, note_epoch, note_text, refuse_newer_directory
+from belajarid_recon.directory.epochs import ATTEMPTS, note_epoch, note_text, refuse_newer_directory, refuse_overtaken
 from belajarid_recon.errors import DirectoryError, PlanError, SettingsError
 from belajarid_recon.plan.file import write_plan
 from belajarid_recon.schemas import Jenjang
@@ -104,7 +104,7 @@ def test_another_state_folder_is_refused(noted, tmp_path):
     with pytest.raises(PlanError, match="another state folder has applied to it, up to epoch 1"):
         fresh.apply(fresh.plan(creation("sd", *numbers(1))))
     assert noted.applied() == before
-    newest(noted, 1)
+    assert note_of(noted) == newest(noted, 1)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,41 @@ def test_a_description_of_somebody_else_is_no_note(noted):
         refuse_newer_directory(directory, noted.unit, KnownEpochs(A, 0, {}))
 
 
-def test_two_copies_that_start_at_once_are_told_apart_by_their_tokens(noted):
+@pytest.mark.parametrize("text", ["belajarid-recon epoch sembilan", "belajarid-recon epoch 9 of " + A])
+def test_a_note_that_cannot_be_read_refuses(noted, text):
+    """It may be a newer version's, or have been edited: it is not taken for none."""
+    noted.directories[SD].insert_orgunit("/", noted.unit[1:], text)
+    with pytest.raises(PlanError, match="cannot be read"):
+        noted.apply(noted.plan(creation("sd", *numbers(1))))
+    assert note_of(noted) == text
+
+
+def test_every_tenant_is_asked_whatever_the_plan(noted, tmp_path):
+    """An older copy's plan for one tenant is refused for what was applied to another."""
+    noted.apply(noted.plan(creation("smp", *numbers(1))))
+    copy = shutil.copytree(noted.state, tmp_path / "copy")
+    noted.apply(noted.plan(creation("sd", *numbers(1))))
+    shutil.rmtree(noted.state)
+    shutil.copytree(copy, noted.state)
+    for _ in range(3):
+        with pytest.raises(PlanError, match="tenant sd: a later copy of this one"):
+            noted.apply(noted.plan(creation("smp", *numbers(1))))
+
+
+def test_a_twin_that_writes_between_note_and_reading_is_seen(noted):
+    """Both have read the same note before: the first looks again a moment later."""
+    directory = noted.directories[SD]
+    ours = Epoch(2, TOKEN, A, RUN)
+    note_epoch(directory, noted.unit, ours, CLOCK)
+    refuse_overtaken(directory, noted.unit, ours)
+    directory.describe_orgunit(noted.unit, note_text(Epoch(1, "1" * 16, A, RUN)))
+    refuse_overtaken(directory, noted.unit, ours)
+    directory.describe_orgunit(noted.unit, note_text(Epoch(2, "1" * 16, A, RUN)))
+    with pytest.raises(PlanError, match="a later copy of this one"):
+        refuse_overtaken(directory, noted.unit, ours)
+
+
+def test_two_copies_that_start_one_after_the_other_are_told_apart_by_their_tokens(noted):
     """Both take the same number: whoever wrote first reads the other's."""
     directory = noted.directories[SD]
     note_epoch(directory, noted.unit, Epoch(1, TOKEN, A, RUN), CLOCK)

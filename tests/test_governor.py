@@ -553,22 +553,3 @@ def test_a_long_wait_ends_when_it_is_asked_to(pace):
     thread.join(5)
     assert ends == ["stopped"]
     assert governor.room_at(Kind.READ) > time.monotonic() + 60
-
-
-def test_a_write_leaves_only_with_leave():
-    """Whoever says who may write is asked last, and not about readings; a refused call gives its place back."""
-    clock = SteppedClock()
-    governor = governor_on(clock, places=1)
-    asked: list[float] = []
-
-    def refuse() -> None:
-        asked.append(clock.monotonic())
-        raise ValueError
-
-    governor.may_write = refuse
-    call(governor)
-    for _ in range(3):
-        with pytest.raises(ValueError, match=r"^$"):
-            governor.permit(Kind.CHANGE)
-    assert len(asked) == 3
-    call(governor)

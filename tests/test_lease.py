@@ -77,8 +77,9 @@ def taken(folder: Path, clock: Clock | ScaledClock = CLOCK) -> Lease:
     return Lease(lock_of(folder), clock, SystemRandomness()).__enter__()
 
 
-def test_each_start_has_the_next_epoch(tmp_path):
+def test_each_start_has_the_next_epoch(tmp_path, monkeypatch):
     """And keeps the folder small."""
+    monkeypatch.setattr(lease_module, "EPOCHS_KEPT", 8)
     for number in range(1, 20):
         with Lease(lock_of(tmp_path), CLOCK, SystemRandomness()) as lease:
             assert lease.number == number
@@ -252,14 +253,38 @@ def test_a_journal_of_a_later_epoch_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", orjson.dumps({"format_version": 2, "pid": 1})])
-def test_a_lease_that_cannot_be_read_is_named(tmp_path, content):
-    """By its file, with what to do."""
-    taken(tmp_path)
+def test_a_lease_that_cannot_be_read_is_watched_like_that_of_another_host(tmp_path, content):
+    """Its number counts, whoever holds it: an epoch is never taken twice."""
+    lost = taken(tmp_path)
     (newest,) = (tmp_path / "state" / "lease").iterdir()
     newest.write_bytes(content)
-    with pytest.raises(BusyError, match=newest.name) as refused:
-        taken(tmp_path)
-    assert "delete it" in refused.value.hint
+    assert KnownEpochs.of(tmp_path / "state").newest == 1
+    clock = Clock()
+    clock.on_sleep = lambda: lost._confirm() if clock.seconds > 1_040 else None
+    with pytest.raises(BusyError, match="in use on another host"):
+        taken(tmp_path, clock)
+    newest.write_bytes(content)
+    lost._ended.set()
+    clock.on_sleep = lambda: None
+    assert taken(tmp_path, clock).number == 2
+
+
+def test_a_clock_that_stood_still_hides_no_later_start(tmp_path, other_host):
+    """A machine that was suspended: its clock has not moved, and another host has taken over."""
+    frozen, awake = Clock(), Clock()
+    first = taken(tmp_path, frozen)
+    other_host()
+    taken(tmp_path, awake)
+    with pytest.raises(BusyError, match="epoch 2 was taken after our 1"):
+        first.require()
+
+
+def test_what_was_given_back_gives_no_leave(tmp_path):
+    """A worker that outlives its start writes nothing."""
+    with Lease(lock_of(tmp_path), CLOCK, SystemRandomness()) as lease:
+        lease.require()
+    with pytest.raises(BusyError, match="it was given back"):
+        lease.require()
 
 
 def test_an_identity_is_drawn_once(tmp_path):

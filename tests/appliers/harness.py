@@ -73,7 +73,9 @@ _ON_THE_WAY_OUT = (
     KillPoint.LIFECYCLE_RECORDED,
     KillPoint.HANDOFFS_RECORDED,
 )
-_ON_THE_WAY = [point for point in KillPoint if point not in _ON_THE_WAY_OUT]
+APPLIED = [point for point in KillPoint if point is not KillPoint.JOURNAL_ASIDE]
+"""The kill points of an apply."""
+_ON_THE_WAY = [point for point in APPLIED if point not in _ON_THE_WAY_OUT]
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Report:
     @property
     def points_hit(self) -> float:
         """Share of the kill points at which somebody was killed."""
-        return len({*KillPoint} & {*self.by_point}) / len(KillPoint)
+        return len({*APPLIED} & {*self.by_point}) / len(APPLIED)
 
     def line(self) -> str:
         """For people."""

@@ -20,6 +20,8 @@ class KillPoint(StrEnum):
     LEASE_TAKEN = "lease-taken"
     EPOCH_NOTED = "epoch-noted"
     """The directory has the epoch; the journal does not."""
+    JOURNAL_ASIDE = "journal-aside"
+    """Of a rebuild: the damaged journal has gone, the new one is not there."""
     ADDRESSES_RESERVED = "addresses-reserved"
     JOURNAL_READY = "journal-ready"
     APPLYING_MARKED = "applying-marked"

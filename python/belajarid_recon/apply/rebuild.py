@@ -1,7 +1,7 @@
 """A journal made anew from the directory, for a run whose own is damaged or gone.
 
 The journal only ever saved readings: what was carried out stands in the directory, under the markers of the plan. So all of it
-is listed once, each step is judged by what is there as after a kill, and nothing is sent. Steps without effect are left as
+is listed once, each step is judged by what is there as after a kill, and no step is sent. Steps without effect are left as
 never sent, or as open where an undamaged row says that they were; `apply` goes on from there.
 """
 
@@ -19,6 +19,7 @@ from pathlib import Path
 import polars as pl
 
 from belajarid_recon.apply.body import fingerprint, read_steps
+from belajarid_recon.apply.killpoints import KillPoint, reached
 from belajarid_recon.apply.operations import body_of, operation_of
 from belajarid_recon.apply.run import (
     ApplyComponents,
@@ -35,12 +36,20 @@ from belajarid_recon.plan.definition import Plan
 from belajarid_recon.settings import Settings
 from belajarid_recon.state.anchor import Anchor
 from belajarid_recon.state.folders import RunFolder, RunStatus
-from belajarid_recon.state.journal import Event, EventState, Journal, move_journal, sent_before_damage
+from belajarid_recon.state.journal import (
+    Event,
+    EventState,
+    Journal,
+    move_journal,
+    sent_before_damage,
+    set_journal_aside,
+)
 from belajarid_recon.state.lease import Lease
 from belajarid_recon.state.ledger import reserve_addresses
 from belajarid_recon.state.lock import StateLock
 
 STEPS_PER_COMMIT = 1_000
+ASIDE = "damaged-"
 
 
 @dataclass
@@ -93,6 +102,8 @@ def rebuild_journal(
     if settings.state_anchor is not None:
         Anchor.of(settings.state_anchor, run.state, components.clock, components.randomness).check(rebuilding=run)
     check_world(plan, settings, components.directories)
+    for directory in components.directories.values():
+        directory.governor.stop = threading.Event()
     with taken_lease(lock, run, plan, settings, components, rebuilding=True) as lease:
         reserve_addresses(run, plan.steps)
         # What the last requests did may not be in the lists yet.
@@ -106,7 +117,9 @@ def _rebuild(
     folder = run.path / "rebuilt"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
-    sent = sent_before_damage(run.journal, steps=plan.steps.height)
+    # Journals that were set aside too: a kill after that leaves the run without one.
+    journals = [run.journal, *run.path.glob(f"{ASIDE}*/{run.journal.name}")]
+    sent = set[int]().union(*(sent_before_damage(path, steps=plan.steps.height) for path in journals))
     facts = journal_facts(run, plan, plan.digest)
     with Journal.create(folder / run.journal.name, facts, steps=plan.steps.height, clock=components.clock) as journal:
         journal.start(lease.number, lease.require)
@@ -116,7 +129,8 @@ def _rebuild(
         if settings.state_anchor is not None:
             Anchor.of(settings.state_anchor, run.state, components.clock, components.randomness).replace(run, journal)
     lease.require()
-    move_journal(run.journal, _aside(run))
+    set_journal_aside(run.journal, _aside(run))
+    reached(KillPoint.JOURNAL_ASIDE)
     move_journal(folder / run.journal.name, run.path)
     folder.rmdir()
     return {word: counts[word] for word in ("done", "parked", "to-send")}
@@ -124,7 +138,7 @@ def _rebuild(
 
 def _aside(run: RunFolder) -> Path:
     """A fresh folder for the damaged journal: evidence, never read again."""
-    path = next(path for n in count(1) if not (path := run.path / f"damaged-{n}").exists())
+    path = next(path for n in count(1) if not (path := run.path / f"{ASIDE}{n}").exists())
     path.mkdir(mode=0o700)
     return path
 

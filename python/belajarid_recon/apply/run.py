@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -17,7 +17,7 @@ from belajarid_recon.apply.result import ApplyResult, Watcher, count_result
 from belajarid_recon.apply.settle import ApplyReason
 from belajarid_recon.apply.tenant import ApplyScope, TenantApply, real_parts
 from belajarid_recon.components import Clock, Randomness
-from belajarid_recon.directory.epochs import note_epoch, refuse_newer_directory
+from belajarid_recon.directory.epochs import note_epoch, refuse_newer_directory, refuse_overtaken
 from belajarid_recon.directory.governor import unfenced
 from belajarid_recon.directory.interface import Directory
 from belajarid_recon.directory.snapshot import seen_in_snapshot
@@ -30,10 +30,13 @@ from belajarid_recon.state.anchor import checked_anchor
 from belajarid_recon.state.folders import RunFolder, RunStatus, list_runs
 from belajarid_recon.state.handoffs import RECORDED, handoff_keys, record_handoffs
 from belajarid_recon.state.journal import ALONE_REASON, Event, EventState, Journal, missing_journal
-from belajarid_recon.state.lease import KnownEpochs, Lease
+from belajarid_recon.state.lease import Epoch, KnownEpochs, Lease
 from belajarid_recon.state.ledger import reserve_addresses
 from belajarid_recon.state.lifecycle import record_lifecycle, suspended_by_us
 from belajarid_recon.state.lock import StateLock
+
+TWIN_SECONDS = 2.0
+"""Between noting an epoch and looking at it again: two copies of a state folder that start within one call's time read each other's."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,10 @@ def apply_plan(
     """
     lock.require(run.state)
     check_turn(run)
+    stop = threading.Event()
+    for directory in components.directories.values():
+        # It stays after an error: whoever still waits for a place then hears it.
+        directory.governor.stop = stop
     digest = plan.digest
     anchor = checked_anchor(settings.state_anchor, run.state, components.clock, components.randomness)
     check_world(plan, settings, components.directories)
@@ -74,7 +81,6 @@ def apply_plan(
         reached(KillPoint.JOURNAL_READY)
         run.mark(RunStatus.APPLYING, components.clock, plan_digest=digest)
         reached(KillPoint.APPLYING_MARKED)
-        stop = threading.Event()
         scope = ApplyScope(
             journal=journal,
             steps=plan.steps,
@@ -88,8 +94,7 @@ def apply_plan(
         _count_crashes(journal, settings.apply.crashes)
         tenants = _carried(run, plan, components.directories, scope)
         try:
-            with heeding(components.directories.values(), stop):
-                _apply_tenants(tenants, stop)
+            _apply_tenants(tenants, stop)
         except BaseException:
             _leave_in_order(journal, {step for tenant in tenants for step in tenant.apply.faulty})
             raise
@@ -116,35 +121,32 @@ def taken_lease(  # noqa: PLR0913 - what an apply is made of, and one switch
     directories = [components.directories[tenant] for tenant in tenants_of(plan)]
     noted = 0
     if unit:
-        # Before an epoch is taken: an older copy would catch up with the directory by trying often.
+        # In all tenants, and before an epoch is taken: an older copy would catch up with the directory by trying often.
         known, lost = KnownEpochs.of(lock.state), run.run_id if rebuilding else ""
-        found = [refuse_newer_directory(directory, unit, known, rebuilding=lost) for directory in directories]
-        noted = max(found, default=0)
+        everywhere = components.directories.values()
+        noted = max(
+            (refuse_newer_directory(directory, unit, known, rebuilding=lost) for directory in everywhere), default=0
+        )
     with Lease(lock, components.clock, components.randomness, after=noted) as lease:
         reached(KillPoint.LEASE_TAKEN)
-        try:
-            for directory in directories:
-                directory.governor.may_write = lease.require
-                if unit:
-                    note_epoch(directory, unit, replace(lease.epoch, run=run.run_id), components.clock)
-            reached(KillPoint.EPOCH_NOTED)
-            yield lease
-        finally:
-            for directory in directories:
-                directory.governor.may_write = unfenced
+        for directory in directories:
+            directory.governor.may_write = lease.require
+        if unit:
+            _note(directories, unit, replace(lease.epoch, run=run.run_id), components.clock)
+        reached(KillPoint.EPOCH_NOTED)
+        yield lease
+    # Not after an error: whoever still waits with a write in hand must not find the way open.
+    for directory in directories:
+        directory.governor.may_write = unfenced
 
 
-@contextmanager
-def heeding(directories: Iterable[Directory], stop: threading.Event) -> Iterator[None]:
-    """Have calls that wait for their place end with StoppedError once `stop` is set."""
-    governors = [directory.governor for directory in directories]
-    for governor in governors:
-        governor.stop = stop
-    try:
-        yield
-    finally:
-        for governor in governors:
-            governor.stop = threading.Event()
+def _note(directories: Sequence[Directory], unit: str, ours: Epoch, clock: Clock) -> None:
+    """Write the epoch everywhere, and look a moment later whether a twin that read before has written over it."""
+    for directory in directories:
+        note_epoch(directory, unit, ours, clock)
+    clock.sleep(TWIN_SECONDS)
+    for directory in directories:
+        refuse_overtaken(directory, unit, ours)
 
 
 @dataclass(frozen=True)

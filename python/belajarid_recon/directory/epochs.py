@@ -17,6 +17,7 @@ from belajarid_recon.errors import DirectoryError, PlanError
 from belajarid_recon.state.lease import Epoch, KnownEpochs
 
 ATTEMPTS = 6
+_MARK = "belajarid-recon epoch"
 _NOTE = re.compile(r"belajarid-recon epoch ([0-9]{1,12}) ([0-9a-f]{16}) of ([0-9a-f]{32}), run ([0-9TZ]+-[0-9a-f]{8})")
 
 
@@ -30,7 +31,7 @@ def refuse_newer_directory(directory: Directory, unit: str, known: KnownEpochs, 
 
     Later starts of the run that is `rebuilding` may be missing: what they did is read from the directory.
     """
-    noted = _epoch_in(directory.get_orgunit(unit))
+    noted = _noted(directory, unit, directory.get_orgunit(unit))
     if noted is None:
         return 0
     if known.lacks(noted) and not (noted.identity == known.identity and noted.run == rebuilding):
@@ -45,7 +46,7 @@ def note_epoch(directory: Directory, unit: str, ours: Epoch, clock: Clock) -> No
     """
     for attempt in range(ATTEMPTS + 1):
         held = directory.get_orgunit(unit)
-        noted = _epoch_in(held)
+        noted = _noted(directory, unit, held)
         if noted == ours:
             return
         if noted is not None and (noted.identity != ours.identity or noted.number >= ours.number):
@@ -60,6 +61,13 @@ def note_epoch(directory: Directory, unit: str, ours: Epoch, clock: Clock) -> No
     )
 
 
+def refuse_overtaken(directory: Directory, unit: str, ours: Epoch) -> None:
+    """Raise PlanError when somebody else has written as late an epoch since `ours` was noted. A reading that lags says nothing."""
+    noted = _noted(directory, unit, directory.get_orgunit(unit))
+    if noted not in {None, ours} and (noted.identity != ours.identity or noted.number >= ours.number):
+        raise _refusal(directory, unit, noted, ours.identity, ours.number)
+
+
 def _write(directory: Directory, unit: str, ours: Epoch, *, make: bool) -> Reply:
     if make:
         parent, _, name = unit.rpartition("/")
@@ -67,8 +75,15 @@ def _write(directory: Directory, unit: str, ours: Epoch, *, make: bool) -> Reply
     return directory.describe_orgunit(unit, note_text(ours))
 
 
-def _epoch_in(unit: Mapping[str, Any] | None) -> Epoch | None:
-    found = _NOTE.search(str((unit or {}).get("description") or ""))
+def _noted(directory: Directory, unit: str, held: Mapping[str, Any] | None) -> Epoch | None:
+    """The epoch in a unit's description; None where nothing there looks like one. Raises PlanError for one that cannot be read."""
+    text = str((held or {}).get("description") or "")
+    found = _NOTE.search(text)
+    if found is None and _MARK in text:
+        raise PlanError(
+            f"the epoch in the directory cannot be read: tenant {directory.tenant}, unit {unit}",
+            hint="was it edited by hand, or written by a newer version? Use that one, or put the description back",
+        )
     return Epoch(int(found[1]), found[2], found[3], found[4]) if found else None
 
 
@@ -79,6 +94,7 @@ def _refusal(directory: Directory, unit: str, noted: Epoch, identity: str | None
         why = f"a later copy of this one has applied to it, up to epoch {noted.number}, and ours is {newest}"
     return PlanError(
         f"state folder is not the directory's newest: tenant {directory.tenant}: {why}",
-        hint="put the newest copy of the state folder back; only when it is lost for good, delete the unit "
+        hint=f"put the newest copy of the state folder back; if {noted.run} is the run that is unfinished here, belajarid-recon rebuild "
+        "makes up for what is missing; only when the newest state is lost for good, delete the unit "
         f"{unit} in the Admin console: addresses given since are then known to nobody",
     )

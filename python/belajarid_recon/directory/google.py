@@ -23,7 +23,7 @@ from googleapiclient.model import JsonModel
 from belajarid_recon.components import Clock, Randomness
 from belajarid_recon.directory.chains import PAGE_ACCOUNTS
 from belajarid_recon.directory.connections import Answer, NoAnswerError, Request
-from belajarid_recon.directory.governor import RETRY_AFTER_SECONDS_MAX, Governor, Kind, Pace
+from belajarid_recon.directory.governor import RETRY_AFTER_SECONDS_MAX, Governor, Kind, Pace, unfenced
 from belajarid_recon.directory.interface import (
     Account,
     Group,
@@ -412,7 +412,8 @@ class GoogleDirectory:
         with self.governor.permit(kind, domain) as permit:
             transport = self._transports[permit.sender if sender is None else sender]
             try:
-                answer = transport.send(request, again_if_refused=kind is not Kind.ORGUNIT_WRITE)
+                may_send = unfenced if kind is Kind.READ else self.governor.may_write
+                answer = transport.send(request, may_send, again_if_refused=kind is not Kind.ORGUNIT_WRITE)
             except NoAnswerError:
                 permit.answered(Pace.FAILED)
                 raise
@@ -452,7 +453,7 @@ class GoogleDirectory:
         """Sleep 1, 2, 4 … seconds and up to one more, or as long as the server asked for."""
         jitter = int.from_bytes(self._facts.randomness.bytes(2), "big") / 65_536
         backoff = min(BACKOFF_SECONDS_MAX, 2.0**attempt)
-        self._facts.clock.sleep((backoff if retry_after is None else retry_after) + jitter)
+        self.governor.sleep((backoff if retry_after is None else retry_after) + jitter)
 
     def _document(self, answer: Answer) -> dict[str, Any]:
         """The body of a 2xx. Raises DirectoryError for every other status."""

@@ -291,7 +291,7 @@ class Governor:
         self._started = clock.monotonic()
         self._started_at = clock.now().timestamp()
         self.may_write: Callable[[], None] = unfenced
-        """Asked when a write's wait is over, as the last thing before it leaves; it stops it by raising."""
+        """For the caller's transport to ask before each sending of a write; it stops it by raising."""
         self.stop = threading.Event()
         """Ends every long wait with StoppedError once it is set: a pause may last for minutes."""
         kept = pauses.seconds_left(tenant) if pauses else {}
@@ -314,18 +314,26 @@ class Governor:
             with self._changed:
                 slot = max(slot, self._held_until(permit))
             while (seconds := slot - self._clock.monotonic()) > 0:
-                if self._clock.real(seconds) > PATIENCE_SECONDS:
-                    self._refuse_stopped()
-                    seconds = PIECE_SECONDS / self._clock.real(1.0)
-                self._clock.sleep(seconds)
+                self._sleep_a_while(seconds)
                 with self._changed:
                     slot = max(slot, self._held_until(permit))
-            if kind is not Kind.READ:
-                self.may_write()
         except BaseException:
             self.leave(permit)
             raise
         return permit
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep as a call that waits does: raises StoppedError when asked to stop in a long sleep."""
+        ends = self._clock.monotonic() + seconds
+        while (left := ends - self._clock.monotonic()) > 0:
+            self._sleep_a_while(left)
+
+    def _sleep_a_while(self, seconds: float) -> None:
+        """Sleep, or a piece of a long sleep."""
+        if self._clock.real(seconds) > PATIENCE_SECONDS:
+            self._refuse_stopped()
+            seconds = PIECE_SECONDS / self._clock.real(1.0)
+        self._clock.sleep(seconds)
 
     def _refuse_stopped(self) -> None:
         if self.stop.is_set():

@@ -226,6 +226,7 @@ class Transport:
     def send(
         self,
         request: Request,
+        may_send: Callable[[], None] = lambda: None,
         *,
         again_if_refused: bool = False,
     ) -> Answer:
@@ -233,16 +234,18 @@ class Transport:
 
         A 401 is decided before the request is looked at, so nothing was carried out: sending again is safe for reads and for users. Not
         for organisational units, where the server has been seen to answer 401 and create the unit
-        (terraform-provider-googleworkspace, changelog 0.7.0).
+        (terraform-provider-googleworkspace, changelog 0.7.0). `may_send` is asked before each sending, and stops it by raising.
         """
         # The locks come before the token: a refused address must not even cost a token request.
         route = self.wire.route(request)
         refuse_member_of(self.groups_with_a_role, request.method, route.target)
         token = self._bearer.token()
+        may_send()
         answer = self.wire.send(route, {"authorization": f"Bearer {token}"})
         if answer.status == 401:
             token = self._bearer.renew(token)
             if again_if_refused:
+                may_send()
                 answer = self.wire.send(route, {"authorization": f"Bearer {token}"})
         return answer
 

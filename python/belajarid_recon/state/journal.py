@@ -474,13 +474,32 @@ def newest_row(path: Path) -> int:
         os.close(descriptor)
 
 
+def set_journal_aside(path: Path, to: Path) -> None:
+    """Take a closed journal, whole or damaged, away with all its files, so that a kill never parts them. What is missing is passed over.
+
+    First each has a second name in `to`, then they go, the database first.
+    """
+    names = _file_names(path)
+    for name in names:
+        with suppress(FileNotFoundError):
+            os.link(path.parent / name, to / name)
+    fsync_folder(to)
+    for name in reversed(names):
+        (path.parent / name).unlink(missing_ok=True)
+    fsync_folder(path.parent)
+
+
+def _file_names(path: Path) -> list[str]:
+    """Files of a journal: the copy of its head first, the database last."""
+    return [_head_path(path).name, *(path.name + suffix for suffix in ("-wal", "-shm", ""))]
+
+
 def move_journal(path: Path, to: Path) -> None:
-    """Move a closed journal, whole or damaged, with all its files, the copy of its head first; what is missing is passed over.
+    """Move a closed journal with all its files to where none is; what is missing is passed over.
 
     A kill in between leaves no journal at the place it came to, never one without its head.
     """
-    names = [_head_path(path).name, *(path.name + suffix for suffix in ("-wal", "-shm", ""))]
-    for name in names:
+    for name in _file_names(path):
         with suppress(FileNotFoundError):
             (path.parent / name).rename(to / name)
     fsync_folder(path.parent)

@@ -40,7 +40,8 @@ BEAT_SECONDS = LEASE_SECONDS / 6
 """Between two confirmations; half a lease passes without one before anything stops."""
 LOOK_SECONDS = 1.0
 """Between two looks at an epoch that somebody else may still hold."""
-EPOCHS_KEPT = 8
+EPOCHS_KEPT = 1_000
+"""Whose tokens are known, so that the note of another copy is told from our own."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -87,9 +88,11 @@ class KnownEpochs:
 
     @classmethod
     def of(cls, state: Path) -> KnownEpochs:
-        """Those of a state folder. Raises BusyError when one cannot be read."""
-        found = {int(path.stem): document["token"] for path in _epoch_files(state) if (document := _read(path))}
-        return cls(known_identity(state), max(found, default=0), found)
+        """Those of a state folder. One whose file cannot be read is known by its number."""
+        files = {int(path.stem): path for path in _epoch_files(state)}
+        tokens = {number: document["token"] for number, path in files.items() if (document := _read(path))}
+        known = {number: token for number, token in tokens.items() if token}
+        return cls(known_identity(state), max(files, default=0), known)
 
     def lacks(self, epoch: Epoch) -> bool:
         """Whether somebody else has taken this epoch, or this state folder is an older copy."""
@@ -148,6 +151,7 @@ class Lease:
             self._thread.join()
         with self._guard, contextlib.suppress(OSError):
             if self._lost is None:
+                self._lost = "it was given back"
                 self._write(released=True)
 
     @property
@@ -157,7 +161,9 @@ class Lease:
 
     def require(self) -> None:
         """Return if this start may write now. Raises BusyError when a later one has taken over, or nobody can tell."""
-        if self._now() - self._confirmed_at <= LEASE_SECONDS / 2 and self._lost is None:
+        fresh = self._lost is None and self._now() - self._confirmed_at <= LEASE_SECONDS / 2
+        # A clock stands still while a machine is suspended: the next epoch's file tells all the same.
+        if fresh and not self._path(self.number + 1).exists():
             return
         with self._guard:
             if self._lost is None:
@@ -277,16 +283,18 @@ def refuse_later_epochs(written: int, epoch: int, what: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """An epoch's file; None for one that is not there. Raises BusyError for one that cannot be read."""
+    """An epoch's file; None for one that is not there. One that cannot be read counts as held by somebody unknown."""
     try:
-        document: dict[str, Any] = orjson.loads(path.read_bytes())
-        if document["format_version"] == FORMAT_VERSION and {"pid", "boot", "released", "token"} <= document.keys():
-            return document
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
+    try:
+        document: dict[str, Any] = orjson.loads(content)
+        if document["format_version"] == FORMAT_VERSION and {"pid", "boot", "released", "token"} <= document.keys():
+            return document
     except (ValueError, TypeError, KeyError):
         pass
-    raise BusyError(f"lease cannot be read: {path}", hint="delete it when no other start is alive on any host")
+    return {"pid": "unknown", "boot": "", "released": False, "token": "", "content": content}
 
 
 def _epoch_files(state: Path) -> list[Path]:

@@ -22,10 +22,10 @@ REGIONS ?= ../shared/data/regions_2019.csv.gz
 help:
 	@echo "make demo    two cities, 200,000 people, two weeks (PEOPLE=5000 for a short one; folder DEMO=$(DEMO))"
 	@echo "make test    all tests, Rust and Python"
-	@echo "make soak    100,000 kills of appliers at named points, 1,000 of fresh processes; prints seeds, about two hours (KILLS=, FRESH=, SEED=)"
+	@echo "make soak    100,000 kills of appliers at named points, 1,000 of fresh processes; prints seeds, some hours (KILLS=, FRESH=, SEED=)"
 	@echo "make lint    formatting, lints, types"
 	@echo "make bench   benchmarks in three minutes: one million rows beside DuckDB and Polars, entry points, kernels"
-	@echo "make bench-national   the same at 50 million rows, names for 10 million people, the plan of 57 million; about two hours"
+	@echo "make bench-national   the same at 50 million rows, names for 10 million people, the plan of 57 million; two hours and a half"
 	@echo "make clean   remove what the targets above made"
 
 $(BIN)/python:

@@ -112,7 +112,7 @@ def opening(file: BinaryIO, identities: Sequence[Any], *, name: Path) -> Iterato
     _refuse(source.failure or worker.failure, name, read=target.failure is None)
 
 
-def _refuse(failure: Exception | None, name: Path, *, read: bool) -> None:
+def _refuse(failure: BaseException | None, name: Path, *, read: bool) -> None:
     """Raise what was wrong with an opened file. A reader that left off before what it was given was `read` is no fault of the file's."""
     if failure is None or not read or isinstance(failure, BrokenPipeError):
         return
@@ -131,7 +131,7 @@ class _Worker(threading.Thread):
 
     def __init__(self, work: Callable[[], None]) -> None:
         super().__init__(daemon=True)
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self._work = work
         self.start()
 
@@ -139,7 +139,7 @@ class _Worker(threading.Thread):
         """Do the work."""
         try:
             self._work()
-        except Exception as error:
+        except BaseException as error:  # a panic of the age library is no Exception
             self.failure = error
 
 

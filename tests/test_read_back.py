@@ -24,6 +24,7 @@ from belajarid_recon.components import SystemRandomness
 from belajarid_recon.directory.connect import connect
 from belajarid_recon.directory.connections import Answer, Request
 from belajarid_recon.directory.google import GoogleDirectory
+from belajarid_recon.directory.governor import unfenced
 from belajarid_recon.directory.snapshot import SnapshotRequest, take_snapshots
 from belajarid_recon.directory.transport import EMULATOR_HEADER, Transport
 from belajarid_recon.emulator.launch import EmulatorProcess
@@ -44,10 +45,12 @@ class MeddledTransport(Transport):
         super().__init__(through.wire, through._bearer)
         self._meddling = meddling
 
-    def send(self, request: Request, *, again_if_refused: bool = False) -> Answer:
+    def send(
+        self, request: Request, may_send: Callable[[], None] = unfenced, *, again_if_refused: bool = False
+    ) -> Answer:
         """Send it, unless somebody answers first."""
         answer = self._meddling(self, request)
-        return answer if answer is not None else super().send(request, again_if_refused=again_if_refused)
+        return answer if answer is not None else super().send(request, may_send, again_if_refused=again_if_refused)
 
 
 def truly(through: Transport, request: Request) -> Answer:

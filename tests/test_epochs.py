@@ -42,6 +42,12 @@ def newest(desk: Desk, number: int) -> str:
     return f"belajarid-recon epoch {number} {known.tokens[number]} of {known.identity}, run {desk.runs[-1].run_id}"
 
 
+def put_back(desk: Desk, copy: Path) -> None:
+    """The state folder becomes what it was when it was copied."""
+    shutil.rmtree(desk.state)
+    shutil.copytree(copy, desk.state)
+
+
 def test_each_apply_leaves_its_epoch_before_anything_else(noted):
     """Also one that sends nothing any more, and one that ends badly."""
     (number,) = numbers(1)
@@ -69,8 +75,7 @@ def test_a_restored_older_state_is_refused_before_the_first_write(noted, tmp_pat
         copies.append(shutil.copytree(noted.state, tmp_path / f"copy-{len(copies)}"))
     newest = copies.pop()
     for copy in copies:
-        shutil.rmtree(noted.state)
-        shutil.copytree(copy, noted.state)
+        put_back(noted, copy)
         before = noted.applied()
         with pytest.raises(
             PlanError, match="not the directory's newest: tenant sd: a later copy of this one"
@@ -78,8 +83,7 @@ def test_a_restored_older_state_is_refused_before_the_first_write(noted, tmp_pat
             noted.apply(noted.plan(creation("sd", *numbers(1))))
         assert noted.unit in refused.value.hint
         assert noted.applied() == before
-    shutil.rmtree(noted.state)
-    shutil.copytree(newest, noted.state)
+    put_back(noted, newest)
     noted.apply(noted.plan(creation("sd", *numbers(1))))
 
 
@@ -89,8 +93,7 @@ def test_a_restored_state_does_not_come_through_by_trying_often(noted, tmp_path)
     copy = shutil.copytree(noted.state, tmp_path / "copy")
     for _ in range(3):
         noted.apply(noted.plan(creation("sd", *numbers(1))))
-    shutil.rmtree(noted.state)
-    shutil.copytree(copy, noted.state)
+    put_back(noted, copy)
     for _ in range(5):
         with pytest.raises(PlanError, match="not the directory's newest"):
             noted.apply(noted.plan(creation("sd", *numbers(1))))
@@ -155,8 +158,7 @@ def test_a_run_that_lost_its_later_starts_is_rebuilt(noted, tmp_path):
     copy = shutil.copytree(noted.state, tmp_path / "copy")
     noted.emulator.clear_faults()
     noted.apply(plan, run)
-    shutil.rmtree(noted.state)
-    shutil.copytree(copy, noted.state)
+    put_back(noted, copy)
     with pytest.raises(PlanError, match="a later copy of this one"):
         noted.apply(plan, run)
     counts = noted.rebuild(plan, run)
@@ -164,8 +166,7 @@ def test_a_run_that_lost_its_later_starts_is_rebuilt(noted, tmp_path):
     assert note_of(noted) == newest(noted, 3)
     noted.apply(plan, run)
     noted.apply(noted.plan(creation("sd", *numbers(1))))
-    shutil.rmtree(noted.state)
-    shutil.copytree(copy, noted.state)
+    put_back(noted, copy)
     with pytest.raises(PlanError, match="a later copy of this one"):
         noted.rebuild(plan, run)
 
@@ -199,8 +200,7 @@ def test_every_tenant_is_asked_whatever_the_plan(noted, tmp_path):
     noted.apply(noted.plan(creation("smp", *numbers(1))))
     copy = shutil.copytree(noted.state, tmp_path / "copy")
     noted.apply(noted.plan(creation("sd", *numbers(1))))
-    shutil.rmtree(noted.state)
-    shutil.copytree(copy, noted.state)
+    put_back(noted, copy)
     for _ in range(3):
         with pytest.raises(PlanError, match="tenant sd: a later copy of this one"):
             noted.apply(noted.plan(creation("smp", *numbers(1))))

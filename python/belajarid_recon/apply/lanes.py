@@ -110,6 +110,9 @@ class Lanes:
         self._lanes = {action.value: _Lane([]) for action in order}
         self._ties = itertools.count()
         self._handed_out: Counter[Stream] = Counter()
+        self._rooms: dict[Stream, float] = {}
+        """What the governor said at `_asked_at` of streams that nothing was handed out of since."""
+        self._asked_at = NEVER
 
     def add_new(self, action: Action, stream: Stream, steps: Iterator[Step]) -> None:
         """Take steps of one action that were never sent; those of `stream`, if they are creations."""
@@ -132,10 +135,12 @@ class Lanes:
     def handed_out(self, flight: Flight) -> None:
         """Count a call that is under way from now."""
         self._handed_out[flight.stream] += 1
+        self._rooms.pop(flight.stream, None)
 
     def landed(self, flight: Flight) -> None:
         """Count it out again."""
         self._handed_out[flight.stream] -= 1
+        self._rooms.pop(flight.stream, None)
 
     @property
     def is_empty(self) -> bool:
@@ -143,7 +148,9 @@ class Lanes:
         return all(lane.is_empty for lane in self._lanes.values())
 
     def next(self, now: float) -> Flight | None:
-        """The next step with room for its call, counted as handed out; None while nothing has."""
+        """The next step with room for its call, counted as handed out; None while nothing has. `now` is of one round of asking."""
+        if now != self._asked_at:
+            self._ask_anew(now)
         for lane in self._lanes.values():
             flight = self._from(lane, now) if not lane.is_empty else None
             if flight is not None:
@@ -155,6 +162,7 @@ class Lanes:
 
     def room_at(self, now: float) -> float:
         """When `next` will have something at the latest, if nothing lands before: infinite if only a landing helps."""
+        self._ask_anew(now)
         times = [NEVER]
         waiting = [lane for lane in self._lanes.values() if not lane.is_empty]
         for lane in waiting[:1] if self._strict else waiting:
@@ -168,20 +176,29 @@ class Lanes:
         return max(now, min(times) - self._governor.ahead_seconds)
 
     def _from(self, lane: _Lane, now: float) -> Flight | None:
+        """The next step of a lane, if it has room; of the new ones, whose domains each have room of their own, the earliest."""
         soon = now + self._governor.ahead_seconds
         if lane.ready and self._room_at(lane.ready[0].stream) <= soon:
             return lane.ready.popleft()
         if lane.again and lane.again[0][0] <= now and self._room_of(lane.again[0][2]) <= soon:
             flight = heapq.heappop(lane.again)[2]
             self._governor.charge_retry(*stream_of(flight.step))
+            self._ask_anew(now)
             return flight
-        for queue in () if self._strict and lane.again else lane.queues:
-            if self._room_of_new(queue.stream) <= soon:
-                step = queue.pop()
-                if queue.first is None:
-                    lane.queues.remove(queue)
-                return self._new(step)
-        return None
+        if not lane.queues or (self._strict and lane.again):
+            return None
+        room, place = min((self._room_of_new(queue.stream), place) for place, queue in enumerate(lane.queues))
+        if room > soon:
+            return None
+        queue = lane.queues[place]
+        step = queue.pop()
+        if queue.first is None:
+            del lane.queues[place]
+        return self._new(step)
+
+    def _ask_anew(self, now: float) -> None:
+        self._asked_at = now
+        self._rooms.clear()
 
     def _room_of(self, flight: Flight) -> float:
         return self._room_of_new(stream_of(flight.step))
@@ -192,4 +209,7 @@ class Lanes:
         return max(room, self._room_at(LOOKING)) if stream == CHANGING else room
 
     def _room_at(self, stream: Stream) -> float:
-        return self._governor.room_at(*stream, handed_out=self._handed_out[stream])
+        room = self._rooms.get(stream)
+        if room is None:
+            room = self._rooms[stream] = self._governor.room_at(*stream, handed_out=self._handed_out[stream])
+        return room

@@ -285,8 +285,12 @@ class Governor:
         self._changed = threading.Condition()
         self._gate = _Gate(places)
         speed = max(1.0, 1.0 / clock.real(1.0))
-        self.ahead_seconds = AHEAD_SECONDS * speed
-        """How long before its slot a caller may ask."""
+        projects = projects or [policy_writes_of_project(quotas)]
+        self._hiccup_seconds = AHEAD_SECONDS * speed
+        calls_per_second = len(projects) * quotas.calls_per_minute / 60.0
+        self.ahead_seconds = min(self._hiccup_seconds, places / 2 / calls_per_second)
+        """How long before its slot a caller may ask. Not longer than half of the places are called through in: else creations that
+        wait for their slots would fill them, and nothing else would find one."""
         self._late_seconds = LATE_SECONDS * speed
         self._started = clock.monotonic()
         self._started_at = clock.now().timestamp()
@@ -297,7 +301,6 @@ class Governor:
         kept = pauses.seconds_left(tenant) if pauses else {}
         self._kept = {name: self._started + seconds / clock.real(1.0) for name, seconds in kept.items()}
         """Pauses of an earlier start, by name, until somebody asks for what is paused."""
-        projects = projects or [policy_writes_of_project(quotas)]
         self._senders = [self._sender(number, project) for number, project in enumerate(projects)]
         self._streams: dict[tuple[Kind, str], _Stream] = {}
         self._tenant.pause(self._kept.pop("tenant", float("-inf")))
@@ -493,7 +496,7 @@ class Governor:
         return int.from_bytes(self._randomness.bytes(2), "big") / 65_536
 
     def _sender(self, number: int, project: ProjectSchedule) -> _Sender:
-        arrears = max(CALLS_ARREARS_SECONDS, self.ahead_seconds)
+        arrears = max(CALLS_ARREARS_SECONDS, self._hiccup_seconds)
         calls = Limit(self._quotas.calls_per_minute, 60.0, CALLS_SHARE, arrears, self._late_seconds)
         sender = _Sender(f"sender {number}", Schedule(self._stretched(calls)), project)
         sender.pause(self._kept.pop(sender.name, float("-inf")))
@@ -512,7 +515,7 @@ class Governor:
         """The limits of a kind in its tenant, beside the calls a minute."""
         quotas = self._quotas
         if kind is Kind.CREATION:
-            count, arrears = quotas.creations_per_second_and_domain, max(1.0, self.ahead_seconds)
+            count, arrears = quotas.creations_per_second_and_domain, max(1.0, self._hiccup_seconds)
             return [Schedule(self._stretched(Limit(count, 1.0, CREATIONS_SHARE, arrears, self._late_seconds)))]
         if kind is Kind.ORGUNIT_WRITE:
             return [Schedule(Limit(quotas.orgunit_writes_per_second, 1.0, ORGUNITS_SHARE, 0.0, 0.0))]
@@ -524,5 +527,5 @@ class Governor:
 
     def _stretched(self, limit: Limit) -> Limit:
         """The same rate over a longer period where a hiccup is longer than the period: on a fast clock only."""
-        times = math.ceil(max(1.0, self.ahead_seconds / limit.seconds))
+        times = math.ceil(max(1.0, self._hiccup_seconds / limit.seconds))
         return replace(limit, count=limit.count * times, seconds=limit.seconds * times)

@@ -130,6 +130,8 @@ class Lease:
         self._identity = state_identity(lock.state, randomness)
         self.number = 0
         """Greater than every epoch of this state folder before it; 0 until it is taken."""
+        self._next_file = ""
+        """Of the epoch after it; a name, because every write asks for it."""
 
     def __enter__(self) -> Self:
         """Take the next epoch. Raises BusyError naming the holder of one that is alive, and where the folder cannot be written."""
@@ -163,7 +165,7 @@ class Lease:
         """Return if this start may write now. Raises BusyError when a later one has taken over, or nobody can tell."""
         fresh = self._lost is None and self._now() - self._confirmed_at <= LEASE_SECONDS / 2
         # A clock stands still while a machine is suspended: the next epoch's file tells all the same.
-        if fresh and not self._path(self.number + 1).exists():
+        if fresh and not os.path.exists(self._next_file):  # noqa: PTH110 - pathlib takes ten times as long
             return
         with self._guard:
             if self._lost is None:
@@ -175,6 +177,7 @@ class Lease:
         before = KnownEpochs.of(self._folder.parent).newest
         seen = self._watched(before) if before else None
         self.number = max(before, self._after) + 1
+        self._next_file = str(self._path(self.number + 1))
         taken = self._now()
         self._create()
         if seen is not None and (now := _read(self._path(before))) is not None and now != seen:

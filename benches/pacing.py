@@ -82,15 +82,20 @@ def options() -> argparse.Namespace:
 
 def plan_for(emulator: EmulatorProcess, seconds: float, mix: str) -> Plan:
     """Steps for every tenant, more than `seconds` allow; the accounts they change are planted."""
-    frames = []
+    rows = []
     for tenant in emulator.settings.tenants:
         domains = [name.format(tenant) for name in DOMAINS]
         created = {"both": 3 * CREATIONS_PER_SECOND, "creations": 3 * CREATIONS_PER_SECOND, "changes": 0}[mix]
         changed = {"both": 10 / 2, "creations": 0, "changes": CALLS_PER_SECOND / 2}[mix]
-        rows = [creation(tenant, number, domains[number % 3]) for number in range(int(created * seconds * SPARE))]
+        rows += [creation(tenant, number, domains[number % 3]) for number in range(int(created * seconds * SPARE))]
         rows += changes(emulator, tenant, domains[0], int(changed * seconds * SPARE))
-        frames.append(pl.DataFrame([dict.fromkeys(STEP) | row for row in rows], schema=STEP, orient="row"))
-    steps = pl.concat(frames).with_columns(step=pl.int_range(pl.len(), dtype=pl.Int64))
+    return plan_of(emulator, rows)
+
+
+def plan_of(emulator: EmulatorProcess, rows: list[dict[str, Any]]) -> Plan:
+    """A plan of these steps, whose columns are theirs and null otherwise."""
+    steps = pl.DataFrame({name: [row.get(name) for row in rows] for name in STEP}, schema=STEP)
+    steps = steps.with_columns(step=pl.int_range(pl.len(), dtype=pl.Int64))
     facts = PlanFacts(
         endpoint_class="emulator",
         customer_ids={str(tenant): customer for tenant, customer in emulator.customer_ids.items()},

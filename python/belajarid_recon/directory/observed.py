@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -13,7 +14,7 @@ from belajarid_recon.directory.interface import Account
 from belajarid_recon.errors import DirectoryError
 from belajarid_recon.schemas import DELETED, JENJANG_CODE, OBSERVED, Jenjang
 
-MARKER_DIGITS = 32
+_MARKER = re.compile(rf"([0-9a-f]{{32}})\.({'|'.join(JENJANG_CODE)})", re.ASCII)
 FINDING_MALFORMED = "malformed-marker"
 FINDING_FOREIGN = "marker-of-another-jenjang"
 FINDING_SEVERAL = "several-markers"
@@ -35,13 +36,7 @@ def read_marker(external_ids: Iterable[Mapping[str, Any]] | None) -> tuple[str |
     if len(values) > 1:
         return None, FINDING_SEVERAL
     value = values[0]
-    digits, _, named = value.partition(".") if isinstance(value, str) else ("", "", "")
-    try:
-        marker = bytes.fromhex(digits)
-    except ValueError:
-        marker = b""
-    # The round trip refuses what fromhex forgives: spaces and upper case.
-    if len(digits) != MARKER_DIGITS or marker.hex() != digits or named not in JENJANG_CODE:
+    if not isinstance(value, str) or _MARKER.fullmatch(value) is None:
         return None, FINDING_MALFORMED
     return value, ""
 
@@ -87,7 +82,9 @@ class ObservedColumns:
 
     def __init__(self, jenjang: Jenjang) -> None:
         self._jenjang = jenjang
-        self._columns: dict[str, list[Any]] = {name: [] for name in OBSERVED}
+        self._columns = _empty_columns()
+        self._read_at: list[pl.Series] = []
+        """A series a page: an instant each for every row would take longer than the rest of a page."""
         self._deleted: list[tuple[Any, ...]] = []
         self.findings: Counter[str] = Counter()
         self.user_ids: list[str] = []
@@ -105,7 +102,6 @@ class ObservedColumns:
         except (KeyError, AttributeError) as error:
             raise DirectoryError(f"a listed account has no id or no address: tenant {self._jenjang}") from error
         columns["account_key"] += [self._key(account.get("externalIds")) for account in accounts]
-        columns["tenant"] += [str(self._jenjang)] * len(accounts)
         columns["user_id"] += [local for local, _, _ in addresses]
         columns["domain"] += [domain for _, _, domain in addresses]
         names = [account.get("name") or {} for account in accounts]
@@ -122,8 +118,9 @@ class ObservedColumns:
         # Whether there is a way of recovery, and no more: the owner's address and number are nobody's business here.
         columns["has_recovery_email"] += [bool(account.get("recoveryEmail")) for account in accounts]
         columns["has_recovery_phone"] += [bool(account.get("recoveryPhone")) for account in accounts]
-        columns["read_at"] += [read_at] * len(accounts)
-        self.user_ids += local_parts(accounts)
+        self._read_at.append(pl.repeat(read_at, len(accounts), dtype=OBSERVED["read_at"], eager=True))
+        self.user_ids += [local for local, _, _ in addresses]
+        self.user_ids += alias_local_parts(accounts)
 
     def add_deleted(self, accounts: list[dict[str, Any]]) -> None:
         """Add one page of a list of deleted accounts. Raises DirectoryError as `add` does."""
@@ -134,7 +131,8 @@ class ObservedColumns:
             except (KeyError, AttributeError) as error:
                 raise DirectoryError(f"a deleted account has no id or no address: tenant {self._jenjang}") from error
             self._deleted.append(row)
-        self.user_ids += local_parts(accounts)
+            self.user_ids.append(user_id)
+        self.user_ids += alias_local_parts(accounts)
 
     def _key(self, external_ids: Iterable[Mapping[str, Any]] | None) -> bytes | None:
         key, finding = account_key_of(external_ids, self._jenjang)
@@ -144,9 +142,10 @@ class ObservedColumns:
 
     def take_frame(self) -> pl.DataFrame:
         """The rows so far as schemas.OBSERVED; the columns start again empty."""
-        frame = pl.DataFrame(self._columns, schema=OBSERVED)
-        self._columns = {name: [] for name in OBSERVED}
-        return frame
+        rows = pl.DataFrame(self._columns, schema={name: OBSERVED[name] for name in self._columns})
+        read_at = pl.concat([pl.Series(dtype=OBSERVED["read_at"]), *self._read_at])
+        self._columns, self._read_at = _empty_columns(), []
+        return rows.with_columns(tenant=pl.lit(str(self._jenjang)), read_at=read_at).select(OBSERVED.names())
 
     def take_deleted(self) -> pl.DataFrame:
         """The deleted accounts so far as schemas.DELETED; the list starts again empty."""
@@ -159,12 +158,15 @@ class ObservedColumns:
         return user_ids
 
 
-def local_parts(accounts: list[dict[str, Any]]) -> list[str]:
-    """Local parts of every address the accounts hold, lower case: primary addresses, aliases, and aliases Google derives."""
-    locals_ = [str(account["primaryEmail"]).lower().rpartition("@")[0] for account in accounts]
-    for account in accounts:
-        for kind in ("aliases", "nonEditableAliases"):
-            held = account.get(kind)
-            if held:
-                locals_ += [alias.lower().rpartition("@")[0] for alias in held]
-    return locals_
+def _empty_columns() -> dict[str, list[Any]]:
+    return {name: [] for name in OBSERVED if name not in ("tenant", "read_at")}
+
+
+def alias_local_parts(accounts: list[dict[str, Any]]) -> list[str]:
+    """Local parts of the accounts' other addresses, lower case: aliases, and aliases Google derives."""
+    return [
+        alias.lower().rpartition("@")[0]
+        for account in accounts
+        for kind in ("aliases", "nonEditableAliases")
+        for alias in account.get(kind) or ()
+    ]

@@ -428,7 +428,7 @@ def test_the_journal_knows_no_contact(desk):
     target_id = desk.plant(number)
     plan, run = with_contacts(desk, recovery_only(number, target_id))
     desk.apply(plan, run)
-    (step,) = read_steps(plan.steps.slices())
+    (step,) = read_steps(plan.steps.pieces())
     with desk.journal(run) as journal:
         _, intent, done, confirmed = journal._rows()
     assert (intent[3], done[3], confirmed[3]) == ("intent", "done", "confirmed")

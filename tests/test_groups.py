@@ -197,7 +197,7 @@ def test_a_groups_marker_tells_kind_tenant_code_and_key_apart():
     }
     assert len(made) == 6
     plan = planned(changes([1], []))
-    (step,) = read_steps(plan.steps.slices(), pl.col("action") == "create-group")
+    (step,) = read_steps(plan.steps.pieces(), pl.col("action") == "create-group")
     assert carries_group_marker(group_body(step), step.marker)
     assert not carries_group_marker(group_body(step) | {"description": f"({step.marker}) x"}, step.marker)
     assert not carries_group_marker({}, step.marker)

@@ -23,7 +23,7 @@ TEACHERS = "guru.sd.belajar.id"
 
 def steps_of(*rows: dict[str, Any]) -> Iterator[Step]:
     """These rows as steps of a plan."""
-    return read_steps(plan_of(list(rows), {}).steps.slices())
+    return read_steps(plan_of(list(rows), {}).steps.pieces())
 
 
 def creations(count: int, domain: str = DOMAIN) -> Iterator[Step]:

@@ -282,7 +282,7 @@ def test_only_suspensions_that_were_carried_out_are_ours(tmp_path):
         settle(journal, 5, EventState.THROTTLED)
         journal.commit([Event(6, 1, EventState.DONE), Event(7, 1, EventState.PARKED)])
         settle(journal, 9, EventState.DONE)
-        record_lifecycle(run, plan.steps.slices(), journal, on=plan.day)
+        record_lifecycle(run, plan.steps.pieces(), journal, on=plan.day)
     keys = sorted(account_key("sd", number) for number in (0, 1, 2, 3, 4))
     assert suspended_by_us(tmp_path)["account_key"].to_list() == keys
 
@@ -290,7 +290,7 @@ def test_only_suspensions_that_were_carried_out_are_ours(tmp_path):
     later = run_of(tmp_path)
     with journal_of(later, 1) as journal:
         settle(journal, 0, EventState.DONE)
-        record_lifecycle(later, restore.steps.slices(), journal, on=restore.day)
+        record_lifecycle(later, restore.steps.pieces(), journal, on=restore.day)
     assert suspended_by_us(tmp_path)["account_key"].to_list() == sorted(
         account_key("sd", number) for number in (0, 2, 3, 4)
     )
@@ -308,7 +308,7 @@ def suspend_in_a_run(state: Path, numbers: list[int], live: list[int], *, sent: 
                 journal.commit([Event(step, 1, EventState.DONE)])
         seen = pl.Series([account_key("sd", number) for number in live], dtype=pl.Binary)
         for _ in range(2):  # a kill before the run is closed repeats it
-            record_lifecycle(run, plan_of(rows, {}).steps.slices(), journal, on=DAY, live=seen)
+            record_lifecycle(run, plan_of(rows, {}).steps.pieces(), journal, on=DAY, live=seen)
     run.mark(RunStatus.APPLYING, ScaledClock())
     run.mark(RunStatus.CLOSED, ScaledClock())
     return run
@@ -360,7 +360,7 @@ def run_one(state: Path, action: Action, day: date, *outcomes: EventState) -> No
     with journal_of(run, 1) as journal:
         for state_of_step in outcomes:
             journal.commit([Event(0, 1, state_of_step)])
-        record_lifecycle(run, plan_of([row], {}).steps.slices(), journal, on=day)
+        record_lifecycle(run, plan_of([row], {}).steps.pieces(), journal, on=day)
 
 
 def test_a_deletion_of_ours_is_remembered_with_its_id_until_the_account_is_back(tmp_path):
@@ -411,7 +411,7 @@ def test_the_latest_event_decides(tmp_path_factory, history):
         run = run_of(state)
         with journal_of(run, 1) as journal:
             settle(journal, 0, EventState.DONE)
-            record_lifecycle(run, plan_of([row], {}).steps.slices(), journal, on=DAY)
+            record_lifecycle(run, plan_of([row], {}).steps.pieces(), journal, on=DAY)
         expected[account_key("sd", number)] = suspended
     ours = sorted(key for key, suspended in expected.items() if suspended)
     assert suspended_by_us(state)["account_key"].to_list() == ours

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from belajarid_recon.errors import PlanError
@@ -48,19 +48,19 @@ def steps(request: Any, frame: pl.DataFrame, tmp_path_factory: pytest.TempPathFa
     return Steps.read(path)
 
 
-def test_all_slices_are_all_steps(steps, frame):
-    """In the plan's order, whatever the height of a slice."""
-    assert pl.concat(steps.slices()).equals(frame)
-    assert pl.concat(steps.slices(rows=2_048)).equals(frame)
+def test_all_pieces_are_all_steps(steps, frame):
+    """In the plan's order, whatever the height of a piece."""
+    assert pl.concat(steps.pieces()).equals(frame)
+    assert pl.concat(steps.pieces(rows=2_048)).equals(frame)
     assert steps.whole().equals(frame)
     assert steps.scan().collect().equals(frame)
     assert steps.height == frame.height
 
 
-def test_a_slice_is_never_higher_than_asked(steps):
+def test_a_piece_is_never_higher_than_asked(steps):
     """Nor is it longer than a row group where nothing is asked."""
-    assert {rows.height for rows in steps.slices(rows=100)} == {100, (HEIGHT - 500) % 100 or 100, HEIGHT % 100 or 100}
-    assert max(rows.height for rows in steps.slices()) == ROWS_PER_GROUP
+    assert {rows.height for rows in steps.pieces(rows=100)} == {100, (HEIGHT - 500) % 100 or 100, HEIGHT % 100 or 100}
+    assert max(rows.height for rows in steps.pieces()) == ROWS_PER_GROUP
 
 
 def test_ranges_tell_whose_steps_are_where(steps, frame):
@@ -85,13 +85,14 @@ def test_a_lane_is_read_alone(steps, frame, tenant, actions):
     of_actions = pl.col("action").is_in(["create", "update"] if actions is None else actions)
     expected = frame.filter(of_tenant & of_actions)
     assert list(steps.numbers(tenant, actions)) == expected["step"].to_list()
-    found = pl.concat([frame.clear(), *steps.slices(tenant, actions)])
+    found = pl.concat([frame.clear(), *steps.pieces(tenant, actions)])
     assert found.equals(expected)
-    narrow = pl.concat([frame.clear().select("address"), *steps.slices(tenant, actions, ["address"])])
+    narrow = pl.concat([frame.clear().select("address"), *steps.pieces(tenant, actions, ["address"])])
     assert narrow.equals(expected.select("address"))
 
 
 @given(st.sets(st.integers(0, HEIGHT - 1), max_size=50))
+@settings(max_examples=50, deadline=None)
 def test_steps_are_found_by_their_numbers(steps, frame, numbers):
     """Any of them, over any row groups."""
     found = pl.concat([frame.clear(), *steps.at(sorted(numbers))])
@@ -118,12 +119,12 @@ def test_no_steps_are_a_plan_too(tmp_path):
     Steps.of(STEP.to_frame()).write(tmp_path / "steps.parquet")
     for steps in (Steps.of(STEP.to_frame()), Steps.read(tmp_path / "steps.parquet")):
         assert (steps.height, steps.ranges, steps.held, steps.counts()) == (0, (), 0, {})
-        assert (list(steps.slices()), list(steps.numbers()), list(steps.at([]))) == ([], [], [])
+        assert (list(steps.pieces()), list(steps.numbers()), list(steps.at([]))) == ([], [], [])
 
 
 def test_the_digest_is_that_of_the_rows_however_they_are_cut(steps, frame, tmp_path):
     """The same in memory and read from the file, and as one frame gives it."""
-    assert frames_digest(steps.slices(rows=1_000)) == frame_digest(frame)
+    assert frames_digest(steps.pieces(rows=1_000)) == frame_digest(frame)
     plan = Plan(steps, FACTS)
     assert plan.digest == Plan(Steps.of(frame), FACTS).digest
     write_plan(tmp_path, plan)
@@ -160,11 +161,11 @@ def test_a_file_that_is_written_again_while_it_is_read_is_refused(frame, tmp_pat
     path = tmp_path / "steps.parquet"
     Steps.of(frame).write(path)
     steps = Steps.read(path)
-    slices = steps.slices()
-    next(slices)
+    pieces = steps.pieces()
+    next(pieces)
     Steps.of(frame.with_columns(target_id=pl.lit("another child"))).write(path)
     with pytest.raises(PlanError, match="changed while it was read"):
-        next(slices)
+        next(pieces)
     path.unlink()
     with pytest.raises(PlanError, match="changed while it was read"):
         next(steps.at([0]))

@@ -315,7 +315,7 @@ class Arena:
             groups = [
                 Violation(case.seed, what)
                 for case in self.cases
-                for step in read_steps(case.plan.steps.slices(), pl.col("tenant") == str(tenant))
+                for step in read_steps(case.plan.steps.pieces(), pl.col("tenant") == str(tenant))
                 if step.action in ABOUT_GROUPS
                 for what in wrong_with_group(step, case.squatted, directory)
             ]

@@ -71,7 +71,7 @@ class NaiveApplier:
         """Carry out the plan, step by step, with a line in the checkpoint for each."""
         self._path.touch()
         words = {int(step): word for word, step in map(str.split, self._path.read_text().splitlines())}
-        for step in read_steps(plan.steps.slices()):
+        for step in read_steps(plan.steps.pieces()):
             if words.get(step.step) in {"done", "parked"}:
                 continue
             if self._habit is Habit.NO_READ_BACK and words.get(step.step) == "intent":

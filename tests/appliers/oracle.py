@@ -93,7 +93,7 @@ def violations(cases: Sequence[Case], tenants: Mapping[str, Seen]) -> list[Viola
             by_marker.setdefault(line["marker"] or "", []).append(line)
     for case in cases:
         said = case.said()
-        for step in read_steps(case.plan.steps.slices()):
+        for step in read_steps(case.plan.steps.pieces()):
             found = _wrong_about(step, case, tenants[step.tenant], by_marker, said.get(step.step))
             wrong += [Violation(case.seed, what) for what in found]
         wrong += [Violation(case.seed, "a step neither done nor parked")] * (case.plan.steps.height - len(said))

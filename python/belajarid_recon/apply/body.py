@@ -59,9 +59,9 @@ class Step(NamedTuple):
         return self.action in CONTAINER_ACTIONS
 
 
-def read_steps(slices: Iterable[pl.DataFrame], condition: pl.Expr = EVERY) -> Iterator[Step]:
-    """Steps (slices of schemas.STEP) that no guard holds and that meet `condition`, in their order."""
-    for rows in slices:
+def read_steps(pieces: Iterable[pl.DataFrame], condition: pl.Expr = EVERY) -> Iterator[Step]:
+    """Steps (schemas.STEP, in pieces) that no guard holds and that meet `condition`, in their order."""
+    for rows in pieces:
         yield from map(Step._make, rows.filter(pl.col("held_by").is_null() & condition).iter_rows())
 
 

@@ -106,7 +106,7 @@ class Places:
     def _read(self) -> bytearray:
         with self._lock:
             if self._places is None:
-                for rows in self._steps.slices(columns=("tenant", "address")):
+                for rows in self._steps.pieces(columns=("tenant", "address")):
                     self._arriving.update(rows.select("tenant", _WRITTEN).drop_nulls().iter_rows())
                 self._places = bytearray(self._steps.height)
                 with suppress(InputError):
@@ -133,7 +133,7 @@ class Places:
         columns = ("step", "account_key", "target_id", "address")
         steps = pl.concat(
             compact(rows.filter(here).select("step", "target_id"))
-            for rows in self._steps.slices(actions=_OF_THERE, columns=columns)
+            for rows in self._steps.pieces(actions=_OF_THERE, columns=columns)
         )
         return steps.join(seen, on="target_id", how="inner").select("step", "domain")
 
@@ -306,8 +306,8 @@ class ReadBack:
         for account in accounts:
             by_key.setdefault(account_key_of(account.get("externalIds"), jenjang)[0], []).append(account)
         keys = pl.Series([key for key in by_key if key is not None], dtype=pl.Binary).implode()
-        slices = self._scope.steps.slices(self._tenant, TOLD_BY_ACCOUNT, ("step", "account_key"))
-        listed = chain.from_iterable(rows.filter(pl.col("account_key").is_in(keys))["step"] for rows in slices)
+        pieces = self._scope.steps.pieces(self._tenant, TOLD_BY_ACCOUNT, ("step", "account_key"))
+        listed = chain.from_iterable(rows.filter(pl.col("account_key").is_in(keys))["step"] for rows in pieces)
         for step in self._whole(filter(self._scope.journal.awaits_reading, listed)):
             if any(_agrees(step, account) for account in by_key.get(step.account_key, ())):
                 yield step

@@ -146,7 +146,7 @@ def _rebuild_tenant(journal: Journal, plan: Plan, directory: Directory, sent: se
     seen = _look(directory, plan.steps)
     counts: Counter[str] = Counter()
     events: list[Event] = []
-    for step in read_steps(plan.steps.slices(directory.tenant)):
+    for step in read_steps(plan.steps.pieces(directory.tenant)):
         outcome = operation_of(step).read(seen, step).outcome
         if step.step in sent:
             events.append(Event(step.step, 1, EventState.INTENT, fingerprint=fingerprint(step, body_of(step))))
@@ -167,7 +167,7 @@ def _look(directory: Directory, steps: Steps) -> _Seen:
     markers: set[str] = set()
     addresses: set[str] = set()
     ids: set[str] = set()
-    for step in read_steps(steps.slices(directory.tenant)):
+    for step in read_steps(steps.pieces(directory.tenant)):
         markers.update(filter(None, (step.marker,)))
         addresses.update(address.lower() for address in (step.address, step.alias) if address is not None)
         ids.update(filter(None, (step.target_id,)))

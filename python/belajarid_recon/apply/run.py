@@ -298,7 +298,7 @@ def _ours_that_were_live(run: RunFolder) -> pl.Series:
 
 def _record_lifecycle(run: RunFolder, plan: Plan, journal: Journal, live: pl.Series | None = None) -> None:
     """Remember what the run suspended, restored and deleted."""
-    steps = plan.steps.slices(columns=lifecycle.STEP_COLUMNS)
+    steps = plan.steps.pieces(columns=lifecycle.STEP_COLUMNS)
     lifecycle.record_lifecycle(run, steps, journal, on=plan.day, live=live)
 
 
@@ -306,7 +306,7 @@ def _record_handoffs(run: RunFolder, plan: Plan, journal: Journal, clock: Clock)
     """Open and close hand-offs to the console; returns how many are open."""
 
     def steps() -> Iterator[pl.DataFrame]:
-        return plan.steps.slices(columns=handoffs.STEP_COLUMNS)
+        return plan.steps.pieces(columns=handoffs.STEP_COLUMNS)
 
     seen = seen_in_snapshot(run.snapshot, handoffs.handoff_keys(run, steps()))
     return handoffs.record_handoffs(run, steps(), journal, seen, clock.now())

@@ -409,7 +409,7 @@ class TenantApply:
         domain = pl.col("address").str.to_lowercase().str.extract("@(.*)$")
         for action in LANE:
             if action is Action.CREATE:
-                created = self._scope.steps.slices(self.tenant, [action], ["address"])
+                created = self._scope.steps.pieces(self.tenant, [action], ["address"])
                 for name in sorted({name for rows in created for name in rows.select(domain).to_series().unique()}):
                     yield action, (Kind.CREATION, name), domain == name
             elif action not in CONTAINER_ACTIONS:
@@ -418,7 +418,7 @@ class TenantApply:
     def _fresh(self, condition: pl.Expr, action: Action) -> Iterator[Step]:
         """Steps of this tenant and action that were never sent."""
         journal = self._scope.journal
-        for step in read_steps(self._scope.steps.slices(self.tenant, [action], rows=STEPS_AHEAD), condition):
+        for step in read_steps(self._scope.steps.pieces(self.tenant, [action], rows=STEPS_AHEAD), condition):
             if not journal.is_settled(step.step) and journal.sendings(step.step) is None:
                 yield step
 

@@ -98,7 +98,7 @@ class Plan:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the facts and every step, as 64 hexadecimal digits."""
-        return plan_digest(self.steps.slices(), self.facts)
+        return plan_digest(self.steps.pieces(), self.facts)
 
     def count(self, action: str) -> int:
         """Accounts or units with this action, over all tenants."""
@@ -115,14 +115,14 @@ class Plan:
         return self.steps.held
 
 
-def plan_digest(slices: Iterable[pl.DataFrame], facts: PlanFacts) -> str:
+def plan_digest(pieces: Iterable[pl.DataFrame], facts: PlanFacts) -> str:
     """Canonical digest of a plan's content: a line of sorted-key JSON for the facts, then the steps as `frame_digest` writes rows.
 
-    `slices` are all of schemas.STEP, in order; how they are cut makes no difference.
+    `pieces` are all of schemas.STEP, in order; how they are cut makes no difference.
     """
     digest = hashlib.sha256(f"belajarid-recon plan {FORMAT_VERSION}\n".encode())
     digest.update(orjson.dumps(facts.as_document(), option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE))
-    for rows in slices:
+    for rows in pieces:
         _digest_rows(digest, rows)
     return digest.hexdigest()
 

@@ -1,4 +1,4 @@
-"""A plan's steps, in memory or in their file. Who reads them holds a slice of them, so that memory does not grow with the plan."""
+"""A plan's steps, in memory or in their file. Who reads them holds a piece of them, so that memory does not grow with the plan."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Steps:
     def ranges(self) -> tuple[StepRange, ...]:
         """Which steps are whose, in the plan's order."""
         found: list[StepRange] = []
-        for rows in self._pieces(0, self.height, ("step", "tenant", "action", "held_by"), ROWS_PER_GROUP):
+        for rows in self._cut(0, self.height, ("step", "tenant", "action", "held_by"), ROWS_PER_GROUP):
             for one in _ranges_of(rows):
                 before = found[-1] if found else None
                 if before is not None and before[:2] == one[:2]:
@@ -108,7 +108,7 @@ class Steps:
         """Numbers of the steps of a tenant and of some actions, ascending; of all where none are named. Reads no row."""
         return chain.from_iterable(range(*stretch) for stretch in self._stretches(tenant, actions))
 
-    def slices(
+    def pieces(
         self,
         tenant: str | None = None,
         actions: Collection[str] | None = None,
@@ -118,22 +118,23 @@ class Steps:
     ) -> Iterator[pl.DataFrame]:
         """The same steps themselves, `rows` in memory at a time. Raises PlanError when the file is another one by now."""
         for start, stop in self._stretches(tenant, actions):
-            yield from self._pieces(start, stop, columns, rows)
+            yield from self._cut(start, stop, columns, rows)
 
     def at(self, numbers: Iterable[int], columns: Sequence[str] = tuple(STEP)) -> Iterator[pl.DataFrame]:
-        """Steps by their numbers, which ascend, those of a row group in memory at a time. Raises as `slices`."""
+        """Steps by their numbers, which ascend, those of a row group in memory at a time. Raises as `pieces`."""
         for _, group in groupby(numbers, lambda number: number // ROWS_PER_GROUP):
             wanted = list(group)
             first, last = wanted[0], wanted[-1]
             yield self._read(first, last + 1, columns)[[number - first for number in wanted]]
 
     def scan(self) -> pl.LazyFrame:
-        """All steps, for a query that takes few columns or few rows out of them."""
+        """All steps, for a query that takes few columns or few rows out of them. Raises as `pieces`, before the query."""
+        self._require_same()
         return self._rows
 
     def whole(self) -> pl.DataFrame:
         """All steps in memory: for plans that were made a moment ago, and tests."""
-        return self._rows.collect()
+        return self.scan().collect()
 
     def _stretches(self, tenant: str | None, actions: Collection[str] | None) -> Iterator[tuple[int, int]]:
         """Where the chosen steps begin and end; ranges that touch are one."""
@@ -147,24 +148,28 @@ class Steps:
             stop = one.stop
         yield start, stop
 
-    def _pieces(self, start: int, stop: int, columns: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
-        """Steps from `start` until `stop`, cut where row groups end."""
+    def _cut(self, start: int, stop: int, columns: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
+        """Steps from `start` until `stop`, cut at multiples of `rows`, so that none is of two row groups."""
         while start < stop:
             end = min(stop, start - start % rows + rows)
             yield self._read(start, end, columns)
             start = end
 
     def _read(self, start: int, stop: int, columns: Sequence[str]) -> pl.DataFrame:
-        if _state_of(self._file) != self._state:
-            raise _unreadable("was changed while it was read", self._file)
+        self._require_same()
         try:
             return self._rows.slice(start, stop - start).select(columns).collect()
         except _UNREADABLE as error:
             raise _unreadable("cannot be read", self._file) from error
 
+    def _require_same(self) -> None:
+        """Refuse a file that was written again: its content was checked once, and is read for as long as an apply takes."""
+        if _state_of(self._file) != self._state:
+            raise _unreadable("was changed while it was read", self._file)
+
 
 def _ranges_of(rows: pl.DataFrame) -> Iterator[StepRange]:
-    """The ranges of one slice."""
+    """The ranges of one piece."""
     runs = rows.group_by(pl.struct("tenant", "action").rle_id().alias("run"), maintain_order=True).agg(
         pl.col("tenant", "action", "step").first(), stop=pl.col("step").last() + 1, held=pl.col("held_by").count()
     )

@@ -56,17 +56,17 @@ ADMIN_DOMAIN = "admin."
 
 
 def record_handoffs(
-    run: RunFolder, slices: Iterable[pl.DataFrame], journal: Journal, seen: pl.DataFrame | None, at: datetime
+    run: RunFolder, pieces: Iterable[pl.DataFrame], journal: Journal, seen: pl.DataFrame | None, at: datetime
 ) -> int:
     """Write the run's segment when it is closed or abandoned, and return how many hand-offs are open then.
 
-    `slices` are the run's steps (STEP_COLUMNS), in pieces.
-    `seen` holds rows of the run's snapshot (schemas.OBSERVED) for at least the accounts of `handoff_keys`; None
-    when there is no readable snapshot, and then none is closed by what it shows. Writing again gives the same segment.
+    `pieces` are all of the run's steps (STEP_COLUMNS). `seen` holds rows of the run's snapshot (schemas.OBSERVED) for at least the accounts
+    of `handoff_keys`; None when there is no readable snapshot, and then none is closed by what it shows. Writing again gives the same
+    segment.
     """
     before = open_handoffs(run.state, before=run)
     observed = OBSERVED.to_frame() if seen is None else seen
-    done = pl.concat([_STEP.to_frame(), *(_done(steps, journal) for steps in slices)])
+    done = pl.concat([_STEP.to_frame(), *(_done(steps, journal) for steps in pieces)])
     closed = pl.concat(
         [
             _events(before, done.filter(pl.col("action") == Action.DEMOTE), HandoffEvent.WITHDRAWN, at),
@@ -91,9 +91,9 @@ def record_handoffs(
     return before.height - closed.height + opened.height
 
 
-def handoff_keys(run: RunFolder, slices: Iterable[pl.DataFrame]) -> pl.Series:
+def handoff_keys(run: RunFolder, pieces: Iterable[pl.DataFrame]) -> pl.Series:
     """Account keys that `record_handoffs` wants to see in the run's snapshot."""
-    wanted = [compact(steps.filter(_needs_role()).select("account_key")) for steps in slices]
+    wanted = [compact(steps.filter(_needs_role()).select("account_key")) for steps in pieces]
     return pl.concat([open_handoffs(run.state, before=run).select("account_key"), *wanted]).unique().to_series()
 
 

@@ -37,9 +37,9 @@ _LOST_HINT = "restore it from a backup; without it nobody is restored"
 
 
 def record_lifecycle(
-    run: RunFolder, slices: Iterable[pl.DataFrame], journal: Journal, *, on: date, live: pl.Series | None = None
+    run: RunFolder, pieces: Iterable[pl.DataFrame], journal: Journal, *, on: date, live: pl.Series | None = None
 ) -> None:
-    """Write the run's segment from its steps (STEP_COLUMNS, in pieces) and its journal, when the run of date `on` is closed or abandoned.
+    """Write the run's segment from `pieces` of its steps (STEP_COLUMNS) and its journal, when the run of date `on` is closed or abandoned.
 
     A suspension counts as made once its request has left, however it ended: before it the account was not suspended, its
     effect may land late, and taking it for somebody else's would lock a person out for good. One that was found there
@@ -51,7 +51,7 @@ def record_lifecycle(
     path = _folder(run.state) / f"{run.run_id}.parquet"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fsync_folder(run.state)
-    events = pl.concat([_EVENT.to_frame(), *(_events(steps, journal) for steps in slices)])
+    events = pl.concat([_EVENT.to_frame(), *(_events(steps, journal) for steps in pieces)])
     lifted = pl.DataFrame({"account_key": [] if live is None else live}, schema={"account_key": pl.Binary}).unique()
     lifted = lifted.join(suspended_by_us(run.state, before=run), on="account_key", how="semi")
     lifted = lifted.join(events.filter(pl.col("sent") | pl.col("done")), on="account_key", how="anti")

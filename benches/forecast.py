@@ -20,6 +20,7 @@ from pathlib import Path
 import polars as pl
 
 from belajarid_recon.apply.forecast import forecast
+from belajarid_recon.plan.steps import Steps
 from belajarid_recon.schemas import STEP, Action, Jenjang, conform
 from belajarid_recon.settings import Settings
 
@@ -44,7 +45,7 @@ def main() -> None:
     steps = pl.concat([steps_of(tenant, int(chosen.steps * share)) for tenant, share in SHARES.items()])
     steps = steps.with_columns(step=pl.int_range(pl.len(), dtype=pl.Int64))
     began = time.perf_counter()
-    made = forecast(steps, settings())
+    made = forecast(Steps.of(steps), settings())
     seconds = time.perf_counter() - began
     numbers = {
         "steps": steps.height,

@@ -41,6 +41,7 @@ from belajarid_recon.directory.connect import connect
 from belajarid_recon.emulator.launch import EmulatorProcess
 from belajarid_recon.emulator.settings import EmulatorSettings
 from belajarid_recon.plan.definition import Plan, PlanFacts
+from belajarid_recon.plan.steps import Steps
 from belajarid_recon.schemas import JENJANG_CODE, STEP, Action, Jenjang
 from belajarid_recon.settings import Settings
 from belajarid_recon.state.folders import new_run
@@ -104,7 +105,7 @@ def plan_of(emulator: EmulatorProcess, rows: list[dict[str, Any]]) -> Plan:
         counts={},
         reasons={},
     )
-    return Plan(steps=steps.select(STEP.names()), facts=facts)
+    return Plan(steps=Steps.of(steps.select(STEP.names())), facts=facts)
 
 
 def key_of(tenant: Jenjang, number: int) -> bytes:

@@ -42,7 +42,7 @@ class World:
     def begin(self, number: int) -> RunFolder:
         """A run with a reserved address and a journal."""
         run = new_run(self.state, CLOCK, SystemRandomness())
-        reserve_addresses(run, plan_of([creation("sd", number)], {}).steps)
+        reserve_addresses(run, plan_of([creation("sd", number)], {}).steps.scan())
         Journal.create(run.journal, {}, steps=STEPS, clock=CLOCK).close()
         return run
 

@@ -264,7 +264,7 @@ OWNERS = {"recoveryEmail": "sendiri@example.org", "recoveryPhone": "+62852345678
 def with_contacts(desk: Desk, *rows: dict[str, Any], contacts: dict[str, str] = BOTH) -> tuple[Plan, RunFolder]:
     """A plan of these rows, which write `contacts` where they say so, and a new run with them."""
     plan, run = desk.plan(*rows), desk.new_run()
-    writing = plan.steps.filter(pl.col("recovery").is_not_null() & pl.col("held_by").is_null())
+    writing = plan.steps.whole().filter(pl.col("recovery").is_not_null() & pl.col("held_by").is_null())
     values = writing.select(
         "step",
         *(
@@ -428,7 +428,7 @@ def test_the_journal_knows_no_contact(desk):
     target_id = desk.plant(number)
     plan, run = with_contacts(desk, recovery_only(number, target_id))
     desk.apply(plan, run)
-    (step,) = read_steps(plan.steps, pl.lit(value=True))
+    (step,) = read_steps(plan.steps.pieces())
     with desk.journal(run) as journal:
         _, intent, done, confirmed = journal._rows()
     assert (intent[3], done[3], confirmed[3]) == ("intent", "done", "confirmed")
@@ -559,7 +559,7 @@ def test_a_suspension_that_the_snapshot_shows_lifted_is_forgotten(desk):
 def test_addresses_are_reserved_before_there_is_a_journal(desk, monkeypatch):
     """Whatever ends the first start, a journal never stands without its ledger segment."""
     run, plan = desk.new_run(), desk.plan(creation("sd", numbers(1)[0]))
-    monkeypatch.setattr("belajarid_recon.state.ledger.write_frame_atomically", lambda *_: 1 / 0)
+    monkeypatch.setattr("belajarid_recon.state.ledger.write_rows_atomically", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         desk.apply(plan, run)
     assert not run.journal.exists()
@@ -818,5 +818,5 @@ def test_counts_add_up(desk):
     result = desk.apply(plan)
     counted = {tenant.tenant: (tenant.done, tenant.parked, tenant.held, tenant.remaining) for tenant in result.tenants}
     assert counted == {"sd": (3, 1, 1, 0), "smp": (3, 0, 0, 0)}
-    by_tenant = Counter(plan.steps.select(pl.col("tenant")).to_series().to_list())
+    by_tenant = Counter(plan.steps.whole().select(pl.col("tenant")).to_series().to_list())
     assert {tenant: sum(counts) for tenant, counts in counted.items()} == by_tenant

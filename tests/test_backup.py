@@ -152,7 +152,7 @@ def office(model, tmp_path) -> Office:
 def begin(state: Path, number: int, end: RunStatus | None = None) -> Path:
     """A run that was begun, with an address and a journal; its folder."""
     run = new_run(state, CLOCK, SystemRandomness())
-    reserve_addresses(run, plan_of([creation("sd", number)], {}).steps)
+    reserve_addresses(run, plan_of([creation("sd", number)], {}).steps.scan())
     with Journal.create(run.journal, {}, steps=4, clock=CLOCK) as journal:
         journal.commit([Event(0, 1, EventState.INTENT), Event(0, 1, EventState.DONE)])
     run.mark(RunStatus.APPLYING, CLOCK)

@@ -38,7 +38,7 @@ def run_of(made: World) -> tuple[RunFolder, Plan]:
 
 def busiest(made: World) -> str:
     """The tenant with most steps."""
-    counts = run_of(made)[1].steps["tenant"].value_counts(sort=True)
+    counts = run_of(made)[1].steps.whole()["tenant"].value_counts(sort=True)
     return str(counts["tenant"][0])
 
 
@@ -127,5 +127,5 @@ def test_credentials_revoked_under_way_stop_cleanly_and_nothing_is_lost(planned:
     went_on = type_in("apply", "--settings", planned.settings_file)
     assert went_on.exit_code == ExitStatus.DONE, went_on.output
     accounts = [line for each in Jenjang for line in planned.emulator.accounts(each)]
-    assert len(accounts) == plan.steps["marker"].drop_nulls().n_unique()
+    assert len(accounts) == plan.steps.whole()["marker"].drop_nulls().n_unique()
     assert {line["inserts"] for line in accounts} == {1}

@@ -103,7 +103,7 @@ def test_every_cut_and_engine_gives_one_plan(folder, ray_there):
         for engine in EngineName:
             plans[parts, engine] = plan_of(folder, Run(parts=parts, engine=engine, parts_at_once=2)).plan
     assert len({plan.digest for plan in plans.values()}) == 1
-    steps = plans[4, EngineName.RAY].steps
+    steps = plans[4, EngineName.RAY].steps.whole()
     assert {"create", "update", "move", "suspend"} <= set(steps["action"])
     assert plans[4, EngineName.RAY].count("no-op") > PEOPLE / 2
 
@@ -164,7 +164,7 @@ def test_settings_say_whose_contacts_are_written(folder):
     for choice in (Recovery(staff=False), Recovery(), Recovery(pupils=True)):
         settings = settings_of(folder, Run(parts=4)).model_copy(update={"recovery": choice})
         planned = pipeline.plan_from_snapshot(settings, request_of(folder), folder / "snapshot4")
-        writing = planned.plan.steps.filter(pl.col("recovery").is_not_null())
+        writing = planned.plan.steps.whole().filter(pl.col("recovery").is_not_null())
         seen.append((writing["reason"].str.contains("pupil").sum(), writing.height))
         missing.append(planned.plan.facts.no_contact)
         assert planned.folder.contacts.exists() == bool(writing.height)

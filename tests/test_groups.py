@@ -197,7 +197,7 @@ def test_a_groups_marker_tells_kind_tenant_code_and_key_apart():
     }
     assert len(made) == 6
     plan = planned(changes([1], []))
-    (step,) = read_steps(plan.steps, pl.col("action") == "create-group")
+    (step,) = read_steps(plan.steps.pieces(), pl.col("action") == "create-group")
     assert carries_group_marker(group_body(step), step.marker)
     assert not carries_group_marker(group_body(step) | {"description": f"({step.marker}) x"}, step.marker)
     assert not carries_group_marker({}, step.marker)
@@ -413,7 +413,7 @@ def test_nobody_joins_a_group_that_holds_a_role():
     assert asked(made) == [("remove-member", "id-4", "no-longer-of-group")]
     assert counted(made.tallies) == {NO_OP: 1, "member-of-group-with-a-role": 2}
     plan = planned(made, group_tallies=tallies)
-    assert plan.steps["action"].to_list() == ["remove-member"]
+    assert plan.steps.whole()["action"].to_list() == ["remove-member"]
     assert plan.facts.reasons["sd"] == {"group-holds-a-role": 1, "member-of-group-with-a-role": 2}
     assert known().select(pl.col("holds_role").any()).item() is False
 
@@ -492,7 +492,7 @@ def test_the_cut_does_not_change_a_plan(cuts: int):
         return changes([], [member(n) for n in numbers if n % 3 == 0], groups, belongs=belongs, **everybody(numbers))
 
     whole = planned(made(list(range(200))))
-    assert set(whole.steps["action"]) == {"add-member", "remove-member"}
+    assert set(whole.steps.whole()["action"]) == {"add-member", "remove-member"}
     shuffled = random.Random(cuts).sample(range(200), 200)  # noqa: S311 - test data
     assert planned(*(made(shuffled[cut::cuts]) for cut in range(cuts))).digest == whole.digest
 
@@ -505,11 +505,11 @@ def everybody(numbers: list[int]) -> dict[str, list[dict[str, object]]]:
 def test_a_group_is_made_once_and_before_its_members():
     """One creation however many join, in the order of the plan; members name the group by address and marker."""
     plan = planned(changes([1], []), changes([2], []))
-    assert plan.steps["action"].to_list() == ["create-group", "add-member", "add-member"]
-    assert plan.steps["address"].unique().to_list() == [f"guru-{SCHOOL}@guru.sd.belajar.id"]
-    assert plan.steps["marker"].n_unique() == 1
-    assert plan.steps["group_name"].to_list() == [f"Guru {SCHOOL}", None, None]
-    assert plan.steps["member_id"].to_list() == [None, "id-1", "id-2"]
+    assert plan.steps.whole()["action"].to_list() == ["create-group", "add-member", "add-member"]
+    assert plan.steps.whole()["address"].unique().to_list() == [f"guru-{SCHOOL}@guru.sd.belajar.id"]
+    assert plan.steps.whole()["marker"].n_unique() == 1
+    assert plan.steps.whole()["group_name"].to_list() == [f"Guru {SCHOOL}", None, None]
+    assert plan.steps.whole()["member_id"].to_list() == [None, "id-1", "id-2"]
     assert plan.facts.counts["sd"] == {"create-group": 1, "add-member": 2}
 
 
@@ -518,7 +518,7 @@ def test_a_group_whose_address_is_taken_is_not_made(owner: bytes | None):
     """An account, an alias, another group or the ledger has the local part: counted, no step. In another tenant it does not matter."""
     row = {"tenant": "sd", "user_id": f"guru-{SCHOOL}", "owner": owner}
     plan = planned(changes([1, 2], []), addresses=pl.DataFrame([row], schema=ADDRESSES))
-    assert plan.steps.is_empty()
+    assert plan.steps.height == 0
     assert plan.facts.reasons["sd"] == {"group-address-taken": 1, "member-of-group-left-alone": 2}
     elsewhere = planned(changes([1, 2], []), addresses=pl.DataFrame([row | {"tenant": "smp"}], schema=ADDRESSES))
     assert elsewhere.steps.height == 3
@@ -532,7 +532,7 @@ def test_two_groups_with_one_address_are_not_made():
         for n, code in ((1, SCHOOL), (2, OTHER_SCHOOL))
     ]
     plan = planned(changes([1, 2], [], both, belongs=belongs))
-    assert plan.steps.is_empty()
+    assert plan.steps.height == 0
     assert plan.facts.reasons["sd"]["group-address-taken"] == 2
 
 
@@ -541,7 +541,7 @@ def test_a_mass_removal_is_held():
     members = [member(n) for n in range(100)]
     plan = planned(changes([*range(75), 100], members))
     assert plan.held == 25
-    assert plan.steps.filter(pl.col("held_by").is_null())["action"].to_list() == ["add-member"]
+    assert plan.steps.whole().filter(pl.col("held_by").is_null())["action"].to_list() == ["add-member"]
     (finding,) = plan.facts.findings
     assert (finding.guard, finding.scope, finding.count, finding.base) == (
         "removals_per_kabkota",

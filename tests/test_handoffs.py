@@ -125,7 +125,7 @@ def test_a_demotion_withdraws_a_hand_off(desk):
 def test_what_one_run_closes_and_opens_again_is_open(desk):
     """Somebody moved the account away, the run's snapshot shows it, and the run moves it back; writing twice is writing once."""
     (number,) = numbers(1)
-    steps = desk.plan(promotion(number, "1" * 21)).steps
+    steps = list(desk.plan(promotion(number, "1" * 21)).steps.pieces())
     for place in range(2):
         run = desk.new_run()
         seen = pl.DataFrame(
@@ -156,7 +156,7 @@ def test_a_promotion_that_was_only_said_does_not_wait(desk):
     with Journal.create(run.journal, {}, steps=1, clock=CLOCK) as journal:
         sent = [Event(0, 1, EventState.INTENT), Event(0, 1, EventState.DONE)]
         journal.commit([*sent, Event(0, 0, EventState.CONTRADICTED, reason="not-as-written:domain")])
-        assert record_handoffs(run, plan.steps, journal, None, CLOCK.now()) == 0
+        assert record_handoffs(run, plan.steps.pieces(), journal, None, CLOCK.now()) == 0
 
 
 def test_a_lost_segment_is_noticed(desk):

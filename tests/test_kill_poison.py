@@ -20,7 +20,7 @@ def test_a_step_that_ends_the_program_is_parked(effect, place):
     """Its neighbours in the window are settled alone and stay what they are; it costs a few starts, never the run."""
     with arena_of(forks=True, crashes=CRASHES) as arena:
         (case,) = arena.prepare(SwarmRequest(kills=0, seed=8, creations=20, others=False), 1)
-        rows = case.plan.steps.rows(named=True)
+        rows = case.plan.steps.whole().rows(named=True)
         poison = [row for row in rows if row["action"] == "create"][place]
         lives = 0
         while arena.live(case, poison=(poison["address"], effect)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import polars as pl
 import pytest
 
 from appliers.plans import creation, orgunit, plan_of, update
@@ -24,7 +23,7 @@ TEACHERS = "guru.sd.belajar.id"
 
 def steps_of(*rows: dict[str, Any]) -> Iterator[Step]:
     """These rows as steps of a plan."""
-    return read_steps(plan_of(list(rows), {}).steps, pl.lit(value=True))
+    return read_steps(plan_of(list(rows), {}).steps.pieces())
 
 
 def creations(count: int, domain: str = DOMAIN) -> Iterator[Step]:

@@ -71,7 +71,7 @@ def shuffled(extract: Path, out: Path, seed: int) -> Path:
 def test_the_directory_agrees_after_the_first_week(converged: World):
     """Every creation the plan asked for is one account that carries its marker, and the emulator applied each once."""
     run = pipeline.latest(converged.settings)
-    steps = pipeline.read_plan(run.plan).steps
+    steps = pipeline.read_plan(run.plan).steps.whole()
     created = steps.filter(pl.col("action") == "create")
     assert created.height > PEOPLE / 2
     assert set(created["tenant"]) == {jenjang.value for jenjang in Jenjang}
@@ -88,7 +88,7 @@ def test_the_directory_agrees_after_the_first_week(converged: World):
 
 def test_user_ids_are_unique_in_a_jenjang(converged: World):
     """A local part stands for one person in all domains of a jenjang."""
-    steps = pipeline.read_plan(pipeline.latest(converged.settings).plan).steps
+    steps = pipeline.read_plan(pipeline.latest(converged.settings).plan).steps.whole()
     created = steps.filter(pl.col("action") == "create").with_columns(
         local=pl.col("address").str.split("@").list.first()
     )
@@ -180,7 +180,7 @@ def test_contacts_reach_the_directory_and_stand_in_one_file_until_then(converged
     staff.write_parquet(later / "ptk" / "a.parquet")
     (later / "ptk" / "b.parquet").unlink()
     first = next(run for run in list_runs(converged.settings.state) if run.status() is RunStatus.CLOSED)
-    writing = pipeline.read_plan(first.plan).steps.filter(pl.col("recovery").is_not_null())
+    writing = pipeline.read_plan(first.plan).steps.whole().filter(pl.col("recovery").is_not_null())
     assert writing.filter(pl.col("reason").str.contains("pupil")).is_empty()
     accounts = {row["marker"]: row["account"] for tenant in Jenjang for row in converged.emulator.accounts(tenant)}
     for word, field in (("email", "recoveryEmail"), ("phone", "recoveryPhone")):
@@ -188,7 +188,7 @@ def test_contacts_reach_the_directory_and_stand_in_one_file_until_then(converged
         assert sorted(there) == sorted(writing.filter(pl.col("recovery").str.contains(word))["marker"])
         assert len(there) > 100
     planned = pipeline.make_plan(converged.settings, pipeline.PlanRequest(extract=later, date=DAY))
-    assert set(planned.plan.steps.select("action", "recovery", "before").rows()) == {
+    assert set(planned.plan.steps.whole().select("action", "recovery", "before").rows()) == {
         ("update", "email", '{"recovery":null}')
     }
     assert planned.folder.contacts.stat().st_mode & 0o777 == 0o600
@@ -332,7 +332,7 @@ def test_one_tenant_of_a_city(tmp_path: Path):
     with world(tmp_path / "w", 1_000, seed=6) as fresh:
         settings = fresh.settings.model_copy(update={"tenants": {Jenjang.SMA: fresh.settings.tenants[Jenjang.SMA]}})
         planned = pipeline.make_plan(settings, pipeline.PlanRequest(extract=fresh.extract, date=DAY))
-        assert set(planned.plan.steps["tenant"]) == {"sma"}
+        assert set(planned.plan.steps.whole()["tenant"]) == {"sma"}
         assert planned.plan.facts.reasons["sd"]["tenant-not-in-settings"] > 0
         pipeline.apply_run(settings)
         assert pipeline.verify_run(settings).remaining == 0
@@ -354,9 +354,9 @@ def test_a_lost_marker_makes_no_second_account(tmp_path: Path):
         request = pipeline.PlanRequest(extract=fresh.extract, date=DAY)
         planned = pipeline.make_plan(fresh.settings, request)
         pipeline.apply_run(fresh.settings)
-        one, other, third = planned.plan.steps.filter(pl.col("action") == "create").tail(3)["address"]
-        tenant = Jenjang(planned.plan.steps.tail(1)["tenant"].item())
-        marker = planned.plan.steps.filter(pl.col("address") == other)["marker"].item()
+        one, other, third = planned.plan.steps.whole().filter(pl.col("action") == "create").tail(3)["address"]
+        tenant = Jenjang(planned.plan.steps.whole().tail(1)["tenant"].item())
+        marker = planned.plan.steps.whole().filter(pl.col("address") == other)["marker"].item()
         fresh.emulator.edit(tenant, one, {"externalIds": None})
         fresh.emulator.edit(
             tenant, third, {"externalIds": [{"type": "custom", "customType": "recon", "value": marker}]}
@@ -364,7 +364,7 @@ def test_a_lost_marker_makes_no_second_account(tmp_path: Path):
         verified = pipeline.verify_run(fresh.settings)
         assert verified.doubtful == {"marker-on-two-accounts": 1, "address-ours-without-marker": 2}
         assert verified.remaining == 3
-        assert pipeline.make_plan(fresh.settings, request).plan.steps.is_empty()
+        assert pipeline.make_plan(fresh.settings, request).plan.steps.height == 0
 
 
 def test_an_abandoned_run_keeps_its_names(tmp_path: Path):
@@ -372,14 +372,14 @@ def test_an_abandoned_run_keeps_its_names(tmp_path: Path):
     with world(tmp_path / "w", 1_000, seed=9) as fresh:
         request = pipeline.PlanRequest(extract=fresh.extract, date=DAY)
         planned = pipeline.make_plan(fresh.settings, request)
-        reserve_addresses(planned.folder, planned.plan.steps)
+        reserve_addresses(planned.folder, planned.plan.steps.scan())
         planned.folder.mark(RunStatus.APPLYING, ScaledClock())
         pipeline.abandon_run(fresh.settings)
         pupils = fresh.extract / "peserta_didik.parquet"
         pl.read_parquet(pupils).with_columns(nama=pl.lit("Nama Sudah Diperbaiki")).write_parquet(pupils)
         again = pipeline.make_plan(fresh.settings, request)
-        before = dict(planned.plan.steps.select("account_key", "address").drop_nulls().iter_rows())
-        after = dict(again.plan.steps.select("account_key", "address").drop_nulls().iter_rows())
+        before = dict(planned.plan.steps.whole().select("account_key", "address").drop_nulls().iter_rows())
+        after = dict(again.plan.steps.whole().select("account_key", "address").drop_nulls().iter_rows())
         assert before.keys() & after.keys()
         assert all(after[key] == before[key] for key in before.keys() & after.keys())
 

@@ -83,16 +83,16 @@ def test_every_action_has_a_lane_and_a_class():
 def test_units_come_before_the_accounts_that_live_in_them():
     """Missing units are created once each, parents first, and before any account."""
     plan = build_plan([part([proposal(1), proposal(2)])], context(orgunits={"sd": {"/jawa tengah"}}), {})
-    assert plan.steps["action"].to_list() == ["create-orgunit", "create-orgunit", "create", "create"]
-    assert plan.steps["ou_path"].to_list()[:2] == ["/Jawa Tengah/Kota Tegal", "/Jawa Tengah/Kota Tegal/Siswa"]
-    assert plan.steps["step"].to_list() == [0, 1, 2, 3]
-    assert plan.steps.schema == STEP
+    assert plan.steps.whole()["action"].to_list() == ["create-orgunit", "create-orgunit", "create", "create"]
+    assert plan.steps.whole()["ou_path"].to_list()[:2] == ["/Jawa Tengah/Kota Tegal", "/Jawa Tengah/Kota Tegal/Siswa"]
+    assert plan.steps.whole()["step"].to_list() == [0, 1, 2, 3]
+    assert plan.steps.whole().schema == STEP
 
 
 def test_creations_get_an_address_and_a_marker():
     """The address is the user ID in the role's domain; the marker names key and jenjang."""
     plan = build_plan([part([proposal(255)])], context(), {})
-    created = plan.steps.filter(pl.col("action") == "create").row(0, named=True)
+    created = plan.steps.whole().filter(pl.col("action") == "create").row(0, named=True)
     assert created["address"].startswith("sri.wahyuni")
     assert created["address"].endswith("@sd.belajar.id")
     assert created["marker"] == "000000000000000000000000000000ff.sd"
@@ -105,7 +105,7 @@ def test_a_rename_keeps_the_user_id_and_other_changes_write_no_address():
         proposal(2, Action.UPDATE, given_name="Sri", family_name="Wahyuni"),
     ]
     plan = build_plan([part(rows)], context(), {})
-    assert plan.steps["address"].to_list() == ["user1@admin.sd.belajar.id", None]
+    assert plan.steps.whole()["address"].to_list() == ["user1@admin.sd.belajar.id", None]
 
 
 def test_a_slice_over_its_share_is_held_and_the_rest_goes_on():
@@ -114,7 +114,7 @@ def test_a_slice_over_its_share_is_held_and_the_rest_goes_on():
     plan = build_plan([part(rows, base=100)], context(), {})
     assert plan.held == 40
     assert plan.facts.counts["sd"]["held"] == 40
-    assert plan.steps.filter(pl.col("held_by").is_null())["action"].unique().sort().to_list() == [
+    assert plan.steps.whole().filter(pl.col("held_by").is_null())["action"].unique().sort().to_list() == [
         "create",
         "create-orgunit",
     ]
@@ -179,7 +179,7 @@ def test_a_plan_read_back_is_the_plan_written(tmp_path):
     write_plan(tmp_path / "plan", plan)
     again = read_plan(tmp_path / "plan")
     assert again.digest == plan.digest
-    assert again.steps.equals(plan.steps)
+    assert again.steps.whole().equals(plan.steps.whole())
     assert again.facts == plan.facts
 
 
@@ -187,7 +187,7 @@ def test_a_plan_changed_on_disk_is_refused(tmp_path):
     """Another target id in one step is noticed before anything is applied."""
     plan = build_plan([part([proposal(1, Action.SUSPEND, suspended=True)])], context(), {})
     write_plan(tmp_path, plan)
-    plan.steps.with_columns(target_id=pl.lit("another child")).write_parquet(tmp_path / "steps.parquet")
+    plan.steps.whole().with_columns(target_id=pl.lit("another child")).write_parquet(tmp_path / "steps.parquet")
     with pytest.raises(PlanError, match="changed after it was made"):
         read_plan(tmp_path)
 
@@ -230,7 +230,7 @@ def test_the_digest_tells_null_from_empty_and_neighbours_apart():
         {"given_name": "a1:b", "family_name": None},
         {"given_name": "a", "family_name": "b"},
     ]
-    digests = {plan_digest(pl.DataFrame([dict.fromkeys(STEP) | row], schema=STEP), facts) for row in rows}
+    digests = {plan_digest([pl.DataFrame([dict.fromkeys(STEP) | row], schema=STEP)], facts) for row in rows}
     assert len(digests) == len(rows)
 
 
@@ -270,7 +270,7 @@ def test_a_deleted_account_is_restored_and_not_made_again():
     """Whoever comes back within the days Google keeps it gets the same account, by immutable id and without a new address."""
     mine = pl.DataFrame([(key_of(1), "sd", "id-1", "budi.santoso1234", "sd.belajar.id")], schema=DELETED, orient="row")
     plan = build_plan([part([proposal(1), proposal(2)])], context(deleted=mine), {})
-    accounts = plan.steps.filter(pl.col("account_key").is_not_null())
+    accounts = plan.steps.whole().filter(pl.col("account_key").is_not_null())
     assert accounts["action"].to_list() == ["undelete", "create"]
     step = accounts.row(0, named=True)
     assert (step["target_id"], step["address"], step["given_name"]) == ("id-1", None, None)
@@ -282,7 +282,7 @@ def test_of_two_deleted_accounts_of_one_person_none_is_restored_by_guess():
     """Nor is a third one made: a person has to look."""
     rows = [(key_of(1), "sd", f"id-{number}", "x", "sd.belajar.id") for number in (1, 2)]
     plan = build_plan([part([proposal(1)])], context(deleted=pl.DataFrame(rows, schema=DELETED, orient="row")), {})
-    assert plan.steps.filter(pl.col("account_key").is_not_null()).is_empty()
+    assert plan.steps.whole().filter(pl.col("account_key").is_not_null()).is_empty()
     assert plan.facts.reasons["sd"]["marker-on-two-accounts"] == 1
 
 

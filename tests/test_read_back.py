@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -350,7 +349,7 @@ def account_of(step: Step) -> dict[str, Any]:
 @given(st.sets(st.sampled_from(sorted(VALUES))), st.booleans())
 def test_exactly_what_differs_is_named(changed, unmarked):
     """Whatever subset of the attributes has another value, the reason names it and nothing else."""
-    (step,) = read_steps(plan_of([creation("sd", 7)], {"sd": "C0"}).steps, pl.lit(value=True))
+    (step,) = read_steps(plan_of([creation("sd", 7)], {"sd": "C0"}).steps.pieces())
     account = account_of(step._replace(**{name: VALUES[name] for name in changed}))
     if unmarked:
         account["externalIds"] = []

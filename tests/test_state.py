@@ -167,8 +167,8 @@ def test_addresses_of_a_plan_are_reserved_for_their_owners(tmp_path):
     held = creation("sd", 3) | {"held_by": "suspensions_per_tenant"}
     plan = plan_of([orgunit("sd", "/A"), creation("sd", 1, address="Budi.Santoso0001@sd.belajar.id"), rename, held], {})
     run = run_of(tmp_path)
-    reserve_addresses(run, plan.steps)
-    reserve_addresses(run, plan.steps)
+    reserve_addresses(run, plan.steps.scan())
+    reserve_addresses(run, plan.steps.scan())
     expected = [("sd", "budi.santoso0001", account_key("sd", 1)), ("sd", "siti.aminah0002", account_key("sd", 2))]
     assert read_ledger(tmp_path).rows() == expected
 
@@ -177,7 +177,7 @@ def test_the_ledger_forgets_nothing(tmp_path):
     """Every run adds a segment, the same reservation twice is one row, and an empty ledger has the right columns."""
     assert read_ledger(tmp_path).schema == ADDRESSES
     for numbers in ((1, 2), (2, 3)):
-        reserve_addresses(run_of(tmp_path), plan_of([creation("sd", number) for number in numbers], {}).steps)
+        reserve_addresses(run_of(tmp_path), plan_of([creation("sd", number) for number in numbers], {}).steps.scan())
     assert read_ledger(tmp_path)["user_id"].to_list() == [f"budi.santoso{number:05}" for number in (1, 2, 3)]
 
 
@@ -185,7 +185,7 @@ def test_the_ledgers_files_hold_what_it_holds(tmp_path):
     """Every run's segment is among the files, and their digest changes with each; one without a column is refused."""
     digests = set()
     for number in (1, 2):
-        reserve_addresses(run_of(tmp_path), plan_of([creation("sd", number)], {}).steps)
+        reserve_addresses(run_of(tmp_path), plan_of([creation("sd", number)], {}).steps.scan())
         files = ledger_files(tmp_path)
         digests.add(ledger_digest(files))
         assert pl.concat(map(pl.read_parquet, files)).sort("user_id").equals(read_ledger(tmp_path))
@@ -199,7 +199,7 @@ def test_the_ledgers_files_hold_what_it_holds(tmp_path):
 def test_a_damaged_ledger_stops_everything(tmp_path):
     """Without it a child's old address could be given away."""
     run = run_of(tmp_path)
-    reserve_addresses(run, plan_of([creation("sd", 1)], {}).steps)
+    reserve_addresses(run, plan_of([creation("sd", 1)], {}).steps.scan())
     (segment,) = (tmp_path / "ledger").glob("*.parquet")
     segment.write_bytes(segment.read_bytes()[:-20])
     for message in ("ledger segment was changed", "ledger segment cannot be read"):
@@ -213,7 +213,7 @@ def reserved_in(state: Path, *numbers: int) -> list[RunFolder]:
     """Runs that each reserved the address of one person."""
     runs = [run_of(state) for _ in numbers]
     for run, number in zip(runs, numbers, strict=True):
-        reserve_addresses(run, plan_of([creation("sd", number)], {}).steps)
+        reserve_addresses(run, plan_of([creation("sd", number)], {}).steps.scan())
     return runs
 
 
@@ -259,7 +259,7 @@ def test_a_kill_between_segment_and_chain_is_made_good(tmp_path):
     for lines in (whole.splitlines(keepends=True)[:1], None):
         chain.unlink() if lines is None else chain.write_text("".join(lines))
         assert read_ledger(tmp_path).height == 2
-        reserve_addresses(run, plan_of([creation("sd", 2)], {}).steps)
+        reserve_addresses(run, plan_of([creation("sd", 2)], {}).steps.scan())
         assert chain.read_text() == whole
 
 
@@ -282,7 +282,7 @@ def test_only_suspensions_that_were_carried_out_are_ours(tmp_path):
         settle(journal, 5, EventState.THROTTLED)
         journal.commit([Event(6, 1, EventState.DONE), Event(7, 1, EventState.PARKED)])
         settle(journal, 9, EventState.DONE)
-        record_lifecycle(run, plan.steps, journal, on=plan.day)
+        record_lifecycle(run, plan.steps.pieces(), journal, on=plan.day)
     keys = sorted(account_key("sd", number) for number in (0, 1, 2, 3, 4))
     assert suspended_by_us(tmp_path)["account_key"].to_list() == keys
 
@@ -290,7 +290,7 @@ def test_only_suspensions_that_were_carried_out_are_ours(tmp_path):
     later = run_of(tmp_path)
     with journal_of(later, 1) as journal:
         settle(journal, 0, EventState.DONE)
-        record_lifecycle(later, restore.steps, journal, on=restore.day)
+        record_lifecycle(later, restore.steps.pieces(), journal, on=restore.day)
     assert suspended_by_us(tmp_path)["account_key"].to_list() == sorted(
         account_key("sd", number) for number in (0, 2, 3, 4)
     )
@@ -308,7 +308,7 @@ def suspend_in_a_run(state: Path, numbers: list[int], live: list[int], *, sent: 
                 journal.commit([Event(step, 1, EventState.DONE)])
         seen = pl.Series([account_key("sd", number) for number in live], dtype=pl.Binary)
         for _ in range(2):  # a kill before the run is closed repeats it
-            record_lifecycle(run, plan_of(rows, {}).steps, journal, on=DAY, live=seen)
+            record_lifecycle(run, plan_of(rows, {}).steps.pieces(), journal, on=DAY, live=seen)
     run.mark(RunStatus.APPLYING, ScaledClock())
     run.mark(RunStatus.CLOSED, ScaledClock())
     return run
@@ -337,7 +337,7 @@ def test_a_missing_ledger_segment_stops_everything(tmp_path):
     """A run with a journal may have given addresses away; one without has not."""
     run_of(tmp_path)
     run = run_of(tmp_path)
-    reserve_addresses(run, plan_of([creation("sd", 1)], {}).steps)
+    reserve_addresses(run, plan_of([creation("sd", 1)], {}).steps.scan())
     journal_of(run, 1).close()
     assert read_ledger(tmp_path).height == 1
     (tmp_path / "ledger" / f"{run.run_id}.parquet").unlink()
@@ -360,7 +360,7 @@ def run_one(state: Path, action: Action, day: date, *outcomes: EventState) -> No
     with journal_of(run, 1) as journal:
         for state_of_step in outcomes:
             journal.commit([Event(0, 1, state_of_step)])
-        record_lifecycle(run, plan_of([row], {}).steps, journal, on=day)
+        record_lifecycle(run, plan_of([row], {}).steps.pieces(), journal, on=day)
 
 
 def test_a_deletion_of_ours_is_remembered_with_its_id_until_the_account_is_back(tmp_path):
@@ -396,7 +396,7 @@ def test_what_is_reserved(tmp_path):
     group = {"tenant": "sd", "action": Action.CREATE_GROUP.value, "address": "guru-20328765@guru.sd.belajar.id"}
     joins = account_step("sd", 2, Action.ADD_MEMBER, None) | {"address": group["address"], "member_id": "id2"}
     alias = account_step("sd", 3, Action.ADD_ALIAS, "id3") | {"alias": "Budi.Baru@sd.belajar.id"}
-    reserve_addresses(run_of(tmp_path), plan_of([group, joins, alias], {}).steps)
+    reserve_addresses(run_of(tmp_path), plan_of([group, joins, alias], {}).steps.scan())
     assert read_ledger(tmp_path).rows() == [("sd", "budi.baru", account_key("sd", 3))]
 
 
@@ -411,7 +411,7 @@ def test_the_latest_event_decides(tmp_path_factory, history):
         run = run_of(state)
         with journal_of(run, 1) as journal:
             settle(journal, 0, EventState.DONE)
-            record_lifecycle(run, plan_of([row], {}).steps, journal, on=DAY)
+            record_lifecycle(run, plan_of([row], {}).steps.pieces(), journal, on=DAY)
         expected[account_key("sd", number)] = suspended
     ours = sorted(key for key, suspended in expected.items() if suspended)
     assert suspended_by_us(state)["account_key"].to_list() == ours

@@ -772,9 +772,9 @@ def _made_from(run: RunFolder) -> dict[str, Any]:
 
 def _compare_plans(made: Plan, again: Plan) -> Verification:
     """What a new plan asks for, split into what the old one held, who joins groups with the next plan, and everything else."""
-    waiting = made.steps.filter(pl.col("held_by").is_not_null()).select("account_key", "action")
-    held = again.steps.join(waiting, on=["account_key", "action"], how="semi").height
-    joining = _joining(made.steps, again.steps)
+    waiting = made.steps.scan().filter(pl.col("held_by").is_not_null()).select("account_key", "action")
+    held = again.steps.scan().join(waiting, on=["account_key", "action"], how="semi").select(pl.len()).collect().item()
+    joining = _joining(made.steps.scan(), again.steps.scan())
     doubtful = {
         reason.value: count
         for reason in DOUBTFUL
@@ -787,10 +787,11 @@ def _compare_plans(made: Plan, again: Plan) -> Verification:
 _MAKES_LIVE = (Action.CREATE, Action.RESTORE, Action.UNDELETE)
 
 
-def _joining(made: pl.DataFrame, again: pl.DataFrame) -> int:
+def _joining(made: pl.LazyFrame, again: pl.LazyFrame) -> int:
     """Steps of a new plan that could not stand in the old one: members whose accounts it made, and groups that only they need."""
     live = made.filter(pl.col("action").is_in(list(_MAKES_LIVE))).select("account_key")
     additions = again.filter(pl.col("action") == Action.ADD_MEMBER)
     due = additions.join(live, on="account_key", how="anti")
+    soon = additions.join(live, on="account_key", how="semi")
     groups = again.filter(pl.col("action") == Action.CREATE_GROUP).join(due, on=["tenant", "marker"], how="anti")
-    return additions.height - due.height + groups.height
+    return sum(rows.height for rows in pl.collect_all([soon.select("step"), groups.select("step")]))

@@ -289,7 +289,7 @@ class Arena:
 
         The newest is the one whose answer the applier may not have had.
         """
-        made = case.plan.steps.filter(pl.col("action") == "create")
+        made = case.plan.steps.whole().filter(pl.col("action") == "create")
         for tenant, marker, address in reversed(made.select("tenant", "marker", "address").rows()):
             if marker in case.moved or address in case.squatted:
                 continue
@@ -315,7 +315,7 @@ class Arena:
             groups = [
                 Violation(case.seed, what)
                 for case in self.cases
-                for step in read_steps(case.plan.steps, pl.col("tenant") == str(tenant))
+                for step in read_steps(case.plan.steps.pieces(), pl.col("tenant") == str(tenant))
                 if step.action in ABOUT_GROUPS
                 for what in wrong_with_group(step, case.squatted, directory)
             ]

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-import polars as pl
-
 from appliers.oracle import CHECKPOINT
 from belajarid_recon.apply.body import Step, insert_body, orgunit_body, read_steps, update_body
 from belajarid_recon.apply.killpoints import KillPoint, reached
@@ -73,7 +71,7 @@ class NaiveApplier:
         """Carry out the plan, step by step, with a line in the checkpoint for each."""
         self._path.touch()
         words = {int(step): word for word, step in map(str.split, self._path.read_text().splitlines())}
-        for step in read_steps(plan.steps, pl.lit(value=True)):
+        for step in read_steps(plan.steps.pieces()):
             if words.get(step.step) in {"done", "parked"}:
                 continue
             if self._habit is Habit.NO_READ_BACK and words.get(step.step) == "intent":

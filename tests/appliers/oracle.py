@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import polars as pl
-
 from appliers.further import ABOUT_GROUPS, wrong_with_account
 from belajarid_recon.apply.body import Step, attributes_of, desired_attributes, read_steps
 from belajarid_recon.components import ScaledClock
@@ -43,7 +41,7 @@ class Case:
     @property
     def tenants(self) -> set[str]:
         """Tenants with steps."""
-        return set(self.plan.steps["tenant"])
+        return set(self.plan.steps.whole()["tenant"])
 
     def unread(self) -> int:
         """Steps that an applier sent, calls done, and has not read back."""
@@ -95,7 +93,7 @@ def violations(cases: Sequence[Case], tenants: Mapping[str, Seen]) -> list[Viola
             by_marker.setdefault(line["marker"] or "", []).append(line)
     for case in cases:
         said = case.said()
-        for step in read_steps(case.plan.steps, pl.lit(value=True)):
+        for step in read_steps(case.plan.steps.pieces()):
             found = _wrong_about(step, case, tenants[step.tenant], by_marker, said.get(step.step))
             wrong += [Violation(case.seed, what) for what in found]
         wrong += [Violation(case.seed, "a step neither done nor parked")] * (case.plan.steps.height - len(said))

@@ -11,6 +11,7 @@ import orjson
 import polars as pl
 
 from belajarid_recon.plan.definition import Plan, PlanFacts
+from belajarid_recon.plan.steps import Steps
 from belajarid_recon.schemas import JENJANG_CODE, STEP, Action, Jenjang
 from belajarid_recon.settings import Settings
 
@@ -103,7 +104,7 @@ def plan_of(rows: list[dict[str, Any]], customer_ids: dict[str, str], *, endpoin
         counts={},
         reasons={},
     )
-    return Plan(steps=steps, facts=facts)
+    return Plan(steps=Steps.of(steps), facts=facts)
 
 
 @dataclass(frozen=True)

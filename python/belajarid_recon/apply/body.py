@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 import polars as pl
@@ -12,14 +12,13 @@ import polars as pl
 from belajarid_recon.directory.groups import group_marker_of
 from belajarid_recon.directory.interface import Account
 from belajarid_recon.directory.observed import npsn_of
-from belajarid_recon.plan.contacts import ContactBook
-from belajarid_recon.schemas import ACCOUNT_ATTRIBUTES, STEP, Action
+from belajarid_recon.schemas import ACCOUNT_ATTRIBUTES, Action
 
 CONTAINER_ACTIONS = (Action.CREATE_ORGUNIT, Action.CREATE_GROUP)
 """Sent before all others, one at a time."""
-STEPS_PER_READ = 4_096
 FINGERPRINT_BYTES = 16
 CONTACT_FIELDS = ("recoveryEmail", "recoveryPhone")
+EVERY = pl.lit(value=True)
 NO_CONTACTS = {"has_recovery_email": False, "has_recovery_phone": False}
 
 
@@ -60,12 +59,10 @@ class Step(NamedTuple):
         return self.action in CONTAINER_ACTIONS
 
 
-def read_steps(steps: pl.DataFrame, condition: pl.Expr) -> Iterator[Step]:
-    """Steps (schemas.STEP) that no guard holds and that meet `condition`, in plan order, a slice in memory at a time."""
-    for start in range(0, steps.height, STEPS_PER_READ):
-        rows = steps.slice(start, STEPS_PER_READ).filter(pl.col("held_by").is_null() & condition)
-        for row in rows.select(STEP.names()).iter_rows():
-            yield Step._make(row)
+def read_steps(pieces: Iterable[pl.DataFrame], condition: pl.Expr = EVERY) -> Iterator[Step]:
+    """Steps (schemas.STEP, in pieces) that no guard holds and that meet `condition`, in their order."""
+    for rows in pieces:
+        yield from map(Step._make, rows.filter(pl.col("held_by").is_null() & condition).iter_rows())
 
 
 def insert_body(step: Step) -> dict[str, Any]:
@@ -125,7 +122,15 @@ def completed(step: Step, body: dict[str, Any], account: Account) -> dict[str, A
     return body | {"organizations": entries}
 
 
-def contact_fields(step: Step, contacts: ContactBook) -> dict[str, str]:
+class Contacts(Protocol):
+    """Where the recovery contacts are that steps write (plan.contacts)."""
+
+    def of(self, step: int) -> tuple[str | None, str | None]:
+        """Address and phone of a step that writes at least one of them."""
+        ...
+
+
+def contact_fields(step: Step, contacts: Contacts) -> dict[str, str]:
     """The recovery contacts the step writes, as fields of its request."""
     if step.recovery is None:
         return {}

@@ -13,10 +13,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
-
-import polars as pl
 
 from belajarid_recon.apply.body import Step
 from belajarid_recon.apply.lanes import LOOKING, Flight, Stream, stream_of
@@ -25,7 +22,7 @@ from belajarid_recon.apply.tenant import ApplyScope, TenantApply, TenantParts
 from belajarid_recon.apply.workers import Call, Landing
 from belajarid_recon.directory.governor import Governor, Pace, Permit, policy_writes_of_project
 from belajarid_recon.errors import SettingsError
-from belajarid_recon.plan.contacts import ContactBook
+from belajarid_recon.plan.steps import Steps
 from belajarid_recon.schemas import Jenjang
 from belajarid_recon.settings import Settings
 from belajarid_recon.state.journal import Event, EventState, Sendings
@@ -67,23 +64,20 @@ class Forecast:
         return ends
 
 
-def forecast(steps: pl.DataFrame, settings: Settings, *, latency_seconds: float = LATENCY_SECONDS) -> Forecast:
-    """Forecast the steps (schemas.STEP) that no guard holds, as if none were sent yet.
+def forecast(steps: Steps, settings: Settings, *, latency_seconds: float = LATENCY_SECONDS) -> Forecast:
+    """Forecast the steps that no guard holds, as if none were sent yet.
 
     `latency_seconds` is how long every call takes once it left. Raises SettingsError for a tenant the settings do not name.
     """
-    free = steps.filter(pl.col("held_by").is_null())
     lanes: list[LaneForecast] = []
-    for tenant in free["tenant"].unique(maintain_order=True):
+    for tenant in steps.free_tenants():
         if tenant not in settings.tenants:
             raise SettingsError(f"steps are for a tenant the settings do not name: {tenant}", hint="add it")
-        lanes += _forecast_tenant(tenant, free, settings, latency_seconds)
+        lanes += _forecast_tenant(tenant, steps, settings, latency_seconds)
     return Forecast(tuple(lanes))
 
 
-def _forecast_tenant(
-    tenant: str, steps: pl.DataFrame, settings: Settings, latency_seconds: float
-) -> list[LaneForecast]:
+def _forecast_tenant(tenant: str, steps: Steps, settings: Settings, latency_seconds: float) -> list[LaneForecast]:
     """Run one tenant to its end. Tenants share no limit, so each has a time of its own."""
     clock, still = VirtualClock(), _Still()
     account, quotas = settings.tenants[Jenjang(tenant)], settings.quotas_of(Jenjang(tenant))
@@ -98,9 +92,8 @@ def _forecast_tenant(
     caller = _Caller(governor, clock, latency_seconds)
     scope = ApplyScope(
         journal=_Journal(clock),
-        # What a contact says costs no call.
-        steps=steps.with_columns(recovery=pl.lit(None, dtype=pl.String)),
-        contacts=ContactBook(Path()),
+        steps=steps,
+        contacts=_NoContacts(),
         settings=settings,
         clock=clock,
         randomness=still,
@@ -148,6 +141,15 @@ class _Still:
     def take(self) -> str:
         """No hash: nothing is sent."""
         return ""
+
+
+class _NoContacts:
+    """Contacts of a forecast: what one says costs no call."""
+
+    def of(self, step: int) -> tuple[str | None, str | None]:
+        """Neither address nor phone."""
+        del step
+        return None, None
 
 
 class _Caller:

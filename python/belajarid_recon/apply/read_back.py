@@ -12,16 +12,17 @@ than a single account does: it can confirm, and only reading the account itself 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from belajarid_recon.apply.body import STEPS_PER_READ, Step, differing, read_steps
+from belajarid_recon.apply.body import Step, differing, read_steps
 from belajarid_recon.apply.killpoints import KillPoint, reached
 from belajarid_recon.apply.operations import TOLD_BY_ACCOUNT, operation_of
 from belajarid_recon.apply.result import contradiction
@@ -34,21 +35,25 @@ from belajarid_recon.directory.interface import Account, Directory, MemberPage, 
 from belajarid_recon.directory.observed import account_key_of, carries_marker
 from belajarid_recon.directory.snapshot import SnapshotFacts, read_facts, read_part
 from belajarid_recon.errors import DirectoryError, InputError
-from belajarid_recon.schemas import Action, Jenjang
+from belajarid_recon.plan.steps import Steps
+from belajarid_recon.schemas import Action, Jenjang, compact
 from belajarid_recon.state.journal import Event, EventState
 
 ACCOUNTS_AT_ONCE = 10_000
-"""Listed accounts in memory before they are compared: each comparison goes once through the tenant's steps."""
-ACCOUNTS_PER_COMMIT = 64
-"""Accounts read one by one before what they say is committed: what a kill costs is reading these again."""
-_UNIT = pl.col("action") == Action.CREATE_ORGUNIT
-_MEMBER = pl.col("action").is_in([Action.ADD_MEMBER.value, Action.REMOVE_MEMBER.value])
-_OF_ACCOUNT = pl.col("action").is_in(TOLD_BY_ACCOUNT)
+"""Listed accounts in memory before they are compared: each comparison goes once through two columns of the tenant's steps."""
+STEPS_PER_COMMIT = 64
+"""Steps read one by one before what they say is committed: what a kill costs is reading these again."""
 MEMBERS_LISTED_MIN = 3
 """Changes of one group from which its list is read: it takes a call or two, and each change alone takes two."""
-_EVERY = pl.lit(value=True)
-_FINDING = ("step", "account_key", "target_id", "address")
-_PLACED = pl.Schema({"target_id": pl.String, "domain": pl.String})
+_UNITS = (Action.CREATE_ORGUNIT,)
+_MEMBERS = (Action.ADD_MEMBER, Action.REMOVE_MEMBER)
+_OTHERS = frozenset(Action) - TOLD_BY_ACCOUNT - set(_UNITS)
+"""What no list of accounts tells, members that no list of theirs has told among them."""
+_OF_THERE = TOLD_BY_ACCOUNT - {Action.CREATE}
+"""Actions on accounts that a snapshot may show."""
+_MEMBER = pl.Schema({"step": pl.Int64, "address": pl.String})
+_FOUND = pl.Schema({"step": pl.Int64, "domain": pl.String})
+_WRITTEN = pl.col("address").str.to_lowercase().str.split("@").list.last()
 
 
 def read_back(step: Step, account: Account | None) -> str:
@@ -61,55 +66,76 @@ def read_back(step: Step, account: Account | None) -> str:
     return contradiction(ApplyReason.NOT_AS_WRITTEN, names) if names else ""
 
 
+def _agrees(step: Step, account: Account) -> bool:
+    """Whether an account of the step's person is the step's own and as it wrote it."""
+    return step.target_id in {None, account.get("id")} and not read_back(step, account)
+
+
 class Places:
     """Which domain each account of a plan is in, and how many pages the domains have, by the run's snapshot.
 
     Shared by the tenants, and read at the first question. Without a readable snapshot nothing is known: accounts are read one by one.
+    Memory is a byte a step and one part of the snapshot; time is, for each part, a pass over a few columns of the steps.
     """
 
-    def __init__(self, snapshot: Path, steps: pl.DataFrame) -> None:
+    def __init__(self, snapshot: Path, steps: Steps) -> None:
         self._snapshot = snapshot
         self._steps = steps
         self._lock = threading.Lock()
-        self._known: tuple[SnapshotFacts | None, pl.DataFrame] | None = None
+        self._facts: SnapshotFacts | None = None
+        self._domains: list[str | None] = [None]
+        self._places: bytearray | None = None
+        """Index in `_domains` of the account of each step that writes no address; 0 where nobody knows."""
+        self._arriving: Counter[tuple[str, str]] = Counter()
+        """Steps that write an address, by tenant and domain."""
 
-    def with_domains(self, steps: pl.DataFrame) -> pl.DataFrame:
-        """Steps (`target_id`, `address`) with a column `domain`: where the account is after the step; null where nobody knows."""
-        _, placed = self._read()
-        written = pl.col("address").str.to_lowercase().str.split("@").list.last()
-        there = steps.join(placed, on="target_id", how="left", maintain_order="left")
-        return there.with_columns(domain=pl.coalesce(written, "domain"))
+    def domain_of(self, steps: pl.DataFrame) -> pl.Series:
+        """Where the account of each of these steps (`step`, `address`) is after the step; null where nobody knows."""
+        places = self._read()
+        stays = pl.Series([self._domains[places[step]] for step in steps["step"]], dtype=pl.String)
+        return steps.select(pl.coalesce(_WRITTEN, stays)).to_series()
 
     def pages(self, tenant: str, domain: str) -> int | None:
         """Calls that a list of the domain takes once the plan is carried out; None where the snapshot does not know it."""
-        facts, _ = self._read()
-        domains = facts.tenants.get(tenant, {}).get("domains", {}) if facts is not None else {}
+        self._read()
+        domains = self._facts.tenants.get(tenant, {}).get("domains", {}) if self._facts is not None else {}
         if domain not in domains:
             return None
-        arriving = self._steps.filter(
-            (pl.col("tenant") == tenant) & pl.col("address").str.to_lowercase().str.ends_with(f"@{domain}")
-        ).height
-        return -(-(int(domains[domain]["accounts"]) + arriving) // PAGE_ACCOUNTS)
+        return -(-(int(domains[domain]["accounts"]) + self._arriving[tenant, domain]) // PAGE_ACCOUNTS)
 
-    def _read(self) -> tuple[SnapshotFacts | None, pl.DataFrame]:
+    def _read(self) -> bytearray:
         with self._lock:
-            if self._known is None:
-                self._known = self._placed()
-            return self._known
+            if self._places is None:
+                for rows in self._steps.pieces(columns=("tenant", "address")):
+                    self._arriving.update(rows.select("tenant", _WRITTEN).drop_nulls().iter_rows())
+                self._places = bytearray(self._steps.height)
+                with suppress(InputError):
+                    self._facts = read_facts(self._snapshot)
+                    self._place(self._facts, self._places)
+            return self._places
 
-    def _placed(self) -> tuple[SnapshotFacts | None, pl.DataFrame]:
-        """The snapshot's facts, and the domains of the accounts that steps change without writing an address."""
-        stays = pl.col("target_id").is_not_null() & pl.col("address").is_null()
-        targets = self._steps.filter(stays).select("target_id").unique()
-        placed = [_PLACED.to_frame()]
-        facts = None
-        with suppress(InputError):
-            facts = read_facts(self._snapshot)
-            for part in range(facts.parts if targets.height else 0):
-                seen = read_part(self._snapshot, part).select("domain", target_id="id")
-                placed.append(seen.join(targets, on="target_id", how="semi").select(_PLACED.names()))
-        # An id stands for one account, and a join must not multiply steps.
-        return facts, pl.concat(placed).unique("target_id")
+    def _place(self, facts: SnapshotFacts, places: bytearray) -> None:
+        """Find the accounts of steps that write no address, part by part."""
+        names = {domain for tenant in facts.tenants.values() for domain in tenant["domains"]}
+        self._domains += sorted(names)[: 2**8 - 1]
+        index = {domain: place for place, domain in enumerate(self._domains)}
+        stays = any(True for _ in self._steps.numbers(actions=_OF_THERE))
+        for part in range(facts.parts if stays else 0):
+            seen = read_part(self._snapshot, part).select("account_key", "domain", target_id="id")
+            for step, domain in self._found(seen).iter_rows():
+                places[step] = index.get(domain, 0)
+
+    def _found(self, seen: pl.DataFrame) -> pl.DataFrame:
+        """`step` and `domain` of the steps whose account is among `seen`, which is sorted by account key."""
+        if seen.is_empty():
+            return pl.DataFrame(schema=_FOUND)
+        here = pl.col("address").is_null() & pl.col("account_key").is_between(seen.item(0, 0), seen.item(-1, 0))
+        columns = ("step", "account_key", "target_id", "address")
+        steps = pl.concat(
+            compact(rows.filter(here).select("step", "target_id"))
+            for rows in self._steps.pieces(actions=_OF_THERE, columns=columns)
+        )
+        return steps.join(seen, on="target_id", how="inner").select("step", "domain")
 
 
 class ReadBack:
@@ -136,11 +162,11 @@ class ReadBack:
             self._run()
 
     def _run(self) -> None:
-        if self._stopped or self._unread(_EVERY).is_empty():
+        if self._stopped or not self._awaits():
             return
         began = self._scope.clock.monotonic()
         self._read(last=False)
-        if self._stopped or self._unread(_EVERY).is_empty():
+        if self._stopped or not self._awaits():
             return
         remaining = began + self._scope.settings.apply.lag_seconds - self._scope.clock.monotonic()
         if pause(self._scope.clock, self._scope.stop, remaining):
@@ -150,48 +176,62 @@ class ReadBack:
     def _stopped(self) -> bool:
         return self._scope.stop.is_set()
 
-    def _unread(self, condition: pl.Expr) -> pl.DataFrame:
-        """Steps of the tenant that are to be read back: what finds their accounts (_FINDING), not what was written."""
-        of_tenant = (pl.col("tenant") == self._tenant) & condition
-        return self._still_unread(self._scope.steps.lazy().filter(of_tenant).select(_FINDING).collect())
+    def _unread(self, actions: Collection[str] | None = None) -> Iterator[int]:
+        """Numbers of the tenant's steps that are to be read back. Asks the journal, and reads no step."""
+        return filter(self._scope.journal.awaits_reading, self._scope.steps.numbers(self._tenant, actions))
 
-    def _still_unread(self, steps: pl.DataFrame) -> pl.DataFrame:
-        awaits = map(self._scope.journal.awaits_reading, steps["step"])
-        return steps.filter(pl.Series(awaits, dtype=pl.Boolean))
+    def _awaits(self, actions: Collection[str] | None = None) -> bool:
+        """Whether any step is to be read back."""
+        return next(self._unread(actions), None) is not None
 
-    def _whole(self, steps: pl.DataFrame) -> Iterator[Step]:
-        """The same steps with everything they wrote, a slice in memory at a time. A plan's step is the number of its row."""
-        for start in range(0, steps.height, STEPS_PER_READ):
-            yield from read_steps(self._scope.steps[steps["step"].slice(start, STEPS_PER_READ)], _EVERY)
+    def _whole(self, numbers: Iterable[int]) -> Iterator[Step]:
+        """Steps with everything they wrote, a slice in memory at a time."""
+        return read_steps(self._scope.steps.at(numbers))
 
     def _read(self, *, last: bool) -> None:
         """Read everything that is unread, each domain by whatever takes fewer calls; the last time contradict what does not agree."""
         self._read_units(last=last)
         self._read_members()
-        self._read_others(self._unread(~_UNIT & ~_OF_ACCOUNT), last=last)
-        placed = self._places.with_domains(self._unread(_OF_ACCOUNT))
-        for (domain,), steps in placed.group_by("domain", maintain_order=True):
-            pages = None if domain is None else self._places.pages(self._tenant, str(domain))
-            if pages is None or steps.height <= pages:
-                self._read_each(steps, last=last)
-                continue
-            self._read_pages(str(domain), steps)
-            if last:
-                self._read_each(self._still_unread(steps), last=True)
+        self._read_all(self._whole(self._unread(_OTHERS)), self._judge, last=last)
+        for domain, count in self._domains().items():
+            pages = None if domain is None else self._places.pages(self._tenant, domain)
+            listed = domain is not None and pages is not None and count > pages
+            if listed:
+                self._read_pages(str(domain))
+            if last or not listed:
+                self._read_all(self._unread_in(domain), self._get, last=last)
+
+    def _domains(self) -> Counter[str | None]:
+        """Domains with accounts to be read back, and how many; None for those of which nobody knows where they are."""
+        counts: Counter[str | None] = Counter()
+        for rows in self._scope.steps.at(self._unread(TOLD_BY_ACCOUNT), ("step", "address")):
+            counts.update(self._places.domain_of(rows))
+        return counts
+
+    def _unread_in(self, domain: str | None) -> Iterator[Step]:
+        """Steps whose accounts are in this domain and to be read back."""
+        for rows in self._scope.steps.at(self._unread(TOLD_BY_ACCOUNT)):
+            yield from read_steps([rows.filter(self._places.domain_of(rows).eq_missing(domain))])
 
     def _read_units(self, *, last: bool) -> None:
         """One call tells of all units."""
-        units = list(self._whole(self._unread(_UNIT)))
-        if not units or self._stopped:
+        if self._stopped or not self._awaits(_UNITS):
             return
         paths = self._directory.orgunit_paths()
-        there = {step.step: judge_orgunit(step, paths).outcome.state is EventState.DONE for step in units}
-        gone = contradiction(ApplyReason.GONE_AFTER_WRITE)
-        self._commit([(step, "" if there[step.step] else gone) for step in units], last=last)
+
+        def missing(step: Step) -> str:
+            there = judge_orgunit(step, paths).outcome.state is EventState.DONE
+            return "" if there else contradiction(ApplyReason.GONE_AFTER_WRITE)
+
+        self._read_all(self._whole(self._unread(_UNITS)), missing, last=last)
 
     def _read_members(self) -> None:
-        """Confirm what the member lists of groups with several changes show: a call tells of 200 members."""
-        members = self._unread(_MEMBER)
+        """Confirm what the member lists of groups with several changes show: a call tells of 200 members.
+
+        Memory is that of the changes' numbers and groups, which a plan has only where groups are on.
+        """
+        numbers = self._scope.steps.at(self._unread(_MEMBERS), ("step", "address"))
+        members = pl.concat([_MEMBER.to_frame(), *map(compact, numbers)])
         for (group,), steps in members.group_by("address", maintain_order=True):
             if steps.height < MEMBERS_LISTED_MIN or self._stopped:
                 continue
@@ -199,7 +239,7 @@ class ReadBack:
                 there = self._members(str(group))
                 agree = [
                     (step, "")
-                    for step in self._whole(steps)
+                    for step in self._whole(steps["step"])
                     if (step.member_id in there) is (step.action == Action.ADD_MEMBER)
                 ]
                 self._commit(agree, last=False)
@@ -217,23 +257,14 @@ class ReadBack:
             raise DirectoryError("a group has gone while its members were read back")
         return page
 
-    def _read_others(self, steps: pl.DataFrame, *, last: bool) -> None:
-        """Read what no list of accounts tells, as settling does."""
-        self._read_all(steps, self._judge, last=last)
-
-    def _read_each(self, steps: pl.DataFrame, *, last: bool) -> None:
-        """Read account by account."""
-        self._read_all(steps, self._get, last=last)
-
-    def _read_all(self, steps: pl.DataFrame, read: Callable[[Step], str], *, last: bool) -> None:
+    def _read_all(self, left: Iterator[Step], read: Callable[[Step], str], *, last: bool) -> None:
         """Read step by step, as many at once as the tenant may have calls under way."""
 
         def told(step: Step) -> tuple[Step, str] | None:
             return None if self._stopped else (step, read(step))
 
-        left = self._whole(steps)
         with ThreadPoolExecutor(self._scope.settings.apply.in_flight, f"read-back-{self._tenant}") as pool:
-            while group := list(islice(left, ACCOUNTS_PER_COMMIT)):
+            while group := list(islice(left, STEPS_PER_COMMIT)):
                 self._commit([found for found in pool.map(told, group) if found is not None], last=last)
                 if self._stopped:
                     return
@@ -248,11 +279,10 @@ class ReadBack:
         outcome = operation_of(step).read(self._directory, step).outcome
         return "" if outcome.state is EventState.DONE else contradiction(ApplyReason.NOT_AS_WRITTEN)
 
-    def _read_pages(self, domain: str, steps: pl.DataFrame) -> None:
+    def _read_pages(self, domain: str) -> None:
         """Confirm what the domain's list shows. A list that must start again has confirmed what it has."""
         for accounts in self._listed(domain):
-            found = self._agreeing(steps, accounts)
-            self._commit([(step, "") for step in found.values()], last=False)
+            self._commit([(step, "") for step in self._agreeing(accounts)], last=False)
             if self._stopped:
                 return
 
@@ -269,18 +299,18 @@ class ReadBack:
         if accounts:
             yield accounts
 
-    def _agreeing(self, steps: pl.DataFrame, accounts: list[dict[str, Any]]) -> Mapping[int, Step]:
-        """Steps, by number, whose account is among `accounts` and as the step wrote it."""
+    def _agreeing(self, accounts: list[dict[str, Any]]) -> Iterator[Step]:
+        """Steps to be read back whose account is among `accounts` and as the step wrote it, each once."""
         jenjang = Jenjang(self._tenant)
-        keys = [account_key_of(account.get("externalIds"), jenjang)[0] for account in accounts]
-        listed = pl.DataFrame({"account_key": keys}, schema={"account_key": pl.Binary}).with_row_index("place")
-        pairs = steps.join(listed, on="account_key", how="inner").select("step", "place")
-        found = {}
-        for step, place in zip(self._whole(pairs), pairs["place"], strict=True):
-            account = accounts[place]
-            if step.target_id in {None, account.get("id")} and not read_back(step, account):
-                found[step.step] = step
-        return found
+        by_key: dict[bytes | None, list[dict[str, Any]]] = {}
+        for account in accounts:
+            by_key.setdefault(account_key_of(account.get("externalIds"), jenjang)[0], []).append(account)
+        keys = pl.Series([key for key in by_key if key is not None], dtype=pl.Binary).implode()
+        pieces = self._scope.steps.pieces(self._tenant, TOLD_BY_ACCOUNT, ("step", "account_key"))
+        listed = chain.from_iterable(rows.filter(pl.col("account_key").is_in(keys))["step"] for rows in pieces)
+        for step in self._whole(filter(self._scope.journal.awaits_reading, listed)):
+            if any(_agrees(step, account) for account in by_key.get(step.account_key, ())):
+                yield step
 
     def _commit(self, judged: list[tuple[Step, str]], *, last: bool) -> None:
         """Write what was found out about steps: an empty reason confirms, and another contradicts if nothing is read after it."""

@@ -16,8 +16,6 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-import polars as pl
-
 from belajarid_recon.apply.body import fingerprint, read_steps
 from belajarid_recon.apply.killpoints import KillPoint, reached
 from belajarid_recon.apply.operations import body_of, operation_of
@@ -33,6 +31,7 @@ from belajarid_recon.directory.chains import pages
 from belajarid_recon.directory.interface import Account, Directory, Group
 from belajarid_recon.errors import PlanError
 from belajarid_recon.plan.definition import Plan
+from belajarid_recon.plan.steps import Steps
 from belajarid_recon.settings import Settings
 from belajarid_recon.state.anchor import Anchor
 from belajarid_recon.state.folders import RunFolder, RunStatus
@@ -105,7 +104,7 @@ def rebuild_journal(
     for directory in components.directories.values():
         directory.governor.stop = threading.Event()
     with taken_lease(lock, run, plan, settings, components, rebuilding=True) as lease:
-        reserve_addresses(run, plan.steps)
+        reserve_addresses(run, plan.steps.scan())
         # What the last requests did may not be in the lists yet.
         components.clock.sleep(settings.apply.lag_seconds)
         return _rebuild(lease, run, plan, settings, components)
@@ -144,11 +143,10 @@ def _aside(run: RunFolder) -> Path:
 
 
 def _rebuild_tenant(journal: Journal, plan: Plan, directory: Directory, sent: set[int]) -> Counter[str]:
-    ours = pl.col("tenant") == directory.tenant
-    seen = _look(directory, plan.steps.filter(ours & pl.col("held_by").is_null()))
+    seen = _look(directory, plan.steps)
     counts: Counter[str] = Counter()
     events: list[Event] = []
-    for step in read_steps(plan.steps, ours):
+    for step in read_steps(plan.steps.pieces(directory.tenant)):
         outcome = operation_of(step).read(seen, step).outcome
         if step.step in sent:
             events.append(Event(step.step, 1, EventState.INTENT, fingerprint=fingerprint(step, body_of(step))))
@@ -164,12 +162,15 @@ def _rebuild_tenant(journal: Journal, plan: Plan, directory: Directory, sent: se
     return counts
 
 
-def _look(directory: Directory, steps: pl.DataFrame) -> _Seen:
-    """Read every account of the tenant, and keep those that the steps (schemas.STEP) name by marker, address or id."""
-    markers, addresses, aliases, ids = (
-        set(steps[name].drop_nulls()) for name in ("marker", "address", "alias", "target_id")
-    )
-    addresses = {address.lower() for address in addresses | aliases}
+def _look(directory: Directory, steps: Steps) -> _Seen:
+    """Read every account of the tenant, and keep those that its steps name by marker, address or id."""
+    markers: set[str] = set()
+    addresses: set[str] = set()
+    ids: set[str] = set()
+    for step in read_steps(steps.pieces(directory.tenant)):
+        markers.update(filter(None, (step.marker,)))
+        addresses.update(address.lower() for address in (step.address, step.alias) if address is not None)
+        ids.update(filter(None, (step.target_id,)))
     seen = _Seen(directory, directory.orgunit_paths())
     for account in _accounts(directory):
         values = {entry.get("value") for entry in account.get("externalIds") or ()}

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import polars as pl
-
+from belajarid_recon.plan.steps import Steps, TenantSteps
 from belajarid_recon.state.journal import EventState, Journal
 
 
@@ -116,32 +115,29 @@ def contradiction(code: str, attributes: Iterable[str] = ()) -> str:
     return ":".join(filter(None, (code, ",".join(attributes))))
 
 
-def count_result(steps: pl.DataFrame, journal: Journal) -> ApplyResult:
-    """Count the plan's steps (schemas.STEP) by what the journal says of each."""
-    tenants = {tenant: _Tally() for tenant in steps["tenant"].unique(maintain_order=True)}
-    tenant_of = steps["tenant"]
-    for step, tenant, held_by in steps.select("step", "tenant", "held_by").iter_rows():
-        tenants[tenant].count(step, journal, held=held_by is not None)
+def count_result(steps: Steps, journal: Journal) -> ApplyResult:
+    """Count the plan's steps by what the journal says of each. Reads no step."""
+    tenants = {tenant: _Tally(count) for tenant, count in steps.counts().items()}
+    for tenant, tally in tenants.items():
+        for step in steps.numbers(tenant):
+            tally.count(step, journal)
     for step, state, reason in journal.reasons():
-        tenants[tenant_of[step]].explain(state, reason)
+        tenants[steps.tenant_of(step)].explain(state, reason)
     return ApplyResult(tuple(tally.result(tenant) for tenant, tally in tenants.items()))
 
 
 class _Tally:
     """One tenant's counts in the making."""
 
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
+    def __init__(self, steps: TenantSteps) -> None:
+        self._counts: Counter[str] = Counter(held=steps.held, remaining=steps.total - steps.held)
         self._reasons: dict[EventState, Counter[str]] = {}
         self._differing: Counter[str] = Counter()
 
-    def count(self, step: int, journal: Journal, *, held: bool) -> None:
-        """Count one step."""
-        if held:
-            self._counts["held"] += 1
-        elif not journal.is_settled(step):
-            self._counts["remaining"] += 1
-        else:
+    def count(self, step: int, journal: Journal) -> None:
+        """Count one step. The journal knows nothing of held ones."""
+        if journal.is_settled(step):
+            self._counts["remaining"] -= 1
             self._counts["done" if journal.is_done(step) else "parked"] += 1
             self._counts["confirmed"] += journal.is_confirmed(step)
             self._counts["contradicted"] += journal.is_contradicted(step)

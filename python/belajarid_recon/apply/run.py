@@ -26,13 +26,12 @@ from belajarid_recon.plan.contacts import ContactBook
 from belajarid_recon.plan.definition import Plan
 from belajarid_recon.schemas import OBSERVED
 from belajarid_recon.settings import Settings
+from belajarid_recon.state import handoffs, lifecycle
 from belajarid_recon.state.anchor import checked_anchor
 from belajarid_recon.state.folders import RunFolder, RunStatus, list_runs
-from belajarid_recon.state.handoffs import RECORDED, handoff_keys, record_handoffs
 from belajarid_recon.state.journal import ALONE_REASON, Event, EventState, Journal, missing_journal
 from belajarid_recon.state.lease import Epoch, KnownEpochs, Lease
 from belajarid_recon.state.ledger import reserve_addresses
-from belajarid_recon.state.lifecycle import record_lifecycle, suspended_by_us
 from belajarid_recon.state.lock import StateLock
 
 TWIN_SECONDS = 2.0
@@ -100,11 +99,11 @@ def apply_plan(
             raise
         reached(KillPoint.ALL_SETTLED)
         lease.require()
-        record_lifecycle(run, plan.steps, journal, on=plan.day, live=_ours_that_were_live(run))
+        _record_lifecycle(run, plan, journal, live=_ours_that_were_live(run))
         reached(KillPoint.LIFECYCLE_RECORDED)
         waiting = _record_handoffs(run, plan, journal, components.clock)
         reached(KillPoint.HANDOFFS_RECORDED)
-        run.mark(RunStatus.CLOSED, components.clock, **{RECORDED: str(waiting)})
+        run.mark(RunStatus.CLOSED, components.clock, **{handoffs.RECORDED: str(waiting)})
         return count_result(plan.steps, journal)
 
 
@@ -182,7 +181,7 @@ def abandon_run(lock: StateLock, run: RunFolder, plan: Plan, clock: Clock) -> No
     if run.journal.exists():
         try:
             with Journal.open(run.journal, clock=clock) as journal:
-                record_lifecycle(run, plan.steps, journal, on=plan.day)
+                _record_lifecycle(run, plan, journal)
                 _record_handoffs(run, plan, journal, clock)
         except PlanError as error:
             run.mark(RunStatus.ABANDONED, clock, journal=error.message)
@@ -192,8 +191,7 @@ def abandon_run(lock: StateLock, run: RunFolder, plan: Plan, clock: Clock) -> No
 
 def tenants_of(plan: Plan) -> list[str]:
     """Tenants with steps that no guard holds, in the plan's order."""
-    free = plan.steps.filter(pl.col("held_by").is_null())
-    return free["tenant"].unique(maintain_order=True).to_list()
+    return plan.steps.free_tenants()
 
 
 def check_turn(run: RunFolder) -> None:
@@ -254,7 +252,7 @@ def journal_facts(run: RunFolder, plan: Plan, digest: str) -> dict[str, str]:
 
 
 def _reserve(run: RunFolder, plan: Plan) -> None:
-    reserve_addresses(run, plan.steps)
+    reserve_addresses(run, plan.steps.scan())
     reached(KillPoint.ADDRESSES_RESERVED)
 
 
@@ -293,15 +291,25 @@ def _ours_that_were_live(run: RunFolder) -> pl.Series:
 
     Without a readable snapshot nobody: the next run's says the same of those that are still live.
     """
-    seen = seen_in_snapshot(run.snapshot, suspended_by_us(run.state, before=run)["account_key"])
+    seen = seen_in_snapshot(run.snapshot, lifecycle.suspended_by_us(run.state, before=run)["account_key"])
     accounts = (OBSERVED.to_frame() if seen is None else seen).group_by("account_key").agg(pl.col("suspended").any())
     return accounts.filter(~pl.col("suspended"))["account_key"]
 
 
+def _record_lifecycle(run: RunFolder, plan: Plan, journal: Journal, live: pl.Series | None = None) -> None:
+    """Remember what the run suspended, restored and deleted."""
+    steps = plan.steps.pieces(columns=lifecycle.STEP_COLUMNS)
+    lifecycle.record_lifecycle(run, steps, journal, on=plan.day, live=live)
+
+
 def _record_handoffs(run: RunFolder, plan: Plan, journal: Journal, clock: Clock) -> int:
     """Open and close hand-offs to the console; returns how many are open."""
-    seen = seen_in_snapshot(run.snapshot, handoff_keys(run, plan.steps))
-    return record_handoffs(run, plan.steps, journal, seen, clock.now())
+
+    def steps() -> Iterator[pl.DataFrame]:
+        return plan.steps.pieces(columns=handoffs.STEP_COLUMNS)
+
+    seen = seen_in_snapshot(run.snapshot, handoffs.handoff_keys(run, steps()))
+    return handoffs.record_handoffs(run, steps(), journal, seen, clock.now())
 
 
 def _apply_tenants(tenants: list[_Carried], stop: threading.Event) -> None:

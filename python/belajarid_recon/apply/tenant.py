@@ -18,7 +18,16 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from belajarid_recon.apply.body import CONTACT_FIELDS, CONTAINER_ACTIONS, Step, contact_fields, fingerprint, read_steps
+from belajarid_recon.apply.body import (
+    CONTACT_FIELDS,
+    CONTAINER_ACTIONS,
+    EVERY,
+    Contacts,
+    Step,
+    contact_fields,
+    fingerprint,
+    read_steps,
+)
 from belajarid_recon.apply.killpoints import KillPoint, reached
 from belajarid_recon.apply.lanes import CHANGING, MAKING_UNITS, NEVER, Flight, Lanes, Stream, lane_order
 from belajarid_recon.apply.operations import body_of
@@ -32,12 +41,14 @@ from belajarid_recon.directory.governor import Governor, Kind
 from belajarid_recon.directory.interface import Directory
 from belajarid_recon.errors import DirectoryError, PlanError, ReconError
 from belajarid_recon.plan.build import LANE
-from belajarid_recon.plan.contacts import ContactBook
+from belajarid_recon.plan.steps import Steps
 from belajarid_recon.schemas import Action
 from belajarid_recon.settings import Settings
 from belajarid_recon.state.journal import Event, EventState, Sendings
 
 BACKOFF_SECONDS_MAX = 64.0
+STEPS_AHEAD = 2_048
+"""New steps of a lane and stream in memory: a few hundred kilobytes, of which a tenant with every action holds a dozen."""
 THROTTLED_MAX = 500
 """Throttled replies to one step before the tenant stops. With the longest backoff that is a working day of refusals."""
 
@@ -47,8 +58,8 @@ class ApplyScope:
     """What all tenants of one apply share."""
 
     journal: StepJournal
-    steps: pl.DataFrame
-    contacts: ContactBook
+    steps: Steps
+    contacts: Contacts
     settings: Settings
     clock: Clock
     randomness: Randomness
@@ -172,8 +183,7 @@ class TenantApply:
         self._scope.watch(self._progress)
         window = self._scope.settings.apply.in_flight
         resumed = {step: sendings for step, sendings in self._unsettled() if not self._is_suspect(sendings)}
-        numbers = pl.Series(sorted(resumed), dtype=pl.Int64).implode()
-        for step in read_steps(self._scope.steps, self._ours & pl.col("step").is_in(numbers)) if resumed else ():
+        for step in read_steps(self._scope.steps.at(resumed), self._ours):
             sendings = resumed[step.step]
             flight = self._resumed(step, sendings)
             if not sendings.open:
@@ -190,8 +200,7 @@ class TenantApply:
         """Settle what was under way at too many deaths of the program, each step alone to its end: one that kills it again is known."""
         journal = self._scope.journal
         suspects = {step: sendings for step, sendings in self._unsettled() if self._is_suspect(sendings)}
-        numbers = pl.Series(sorted(suspects), dtype=pl.Int64).implode()
-        for step in read_steps(self._scope.steps, self._ours & pl.col("step").is_in(numbers)) if suspects else ():
+        for step in read_steps(self._scope.steps.at(suspects), self._ours):
             if self._scope.stop.is_set():
                 break
             flight = self._resumed(step, suspects[step.step])
@@ -209,7 +218,7 @@ class TenantApply:
     def send_all(self) -> None:
         """Send what is not settled: units and groups one at a time and parents first, then what goes into them, by lanes."""
         for action, stream in ((Action.CREATE_ORGUNIT, MAKING_UNITS), (Action.CREATE_GROUP, CHANGING)):
-            self._container_lanes.add_new(action, stream, self._fresh(pl.lit(value=True), action))
+            self._container_lanes.add_new(action, stream, self._fresh(EVERY, action))
         self._lanes = self._container_lanes
         self._run(window=1)
         if not self._scope.stop.is_set():
@@ -398,18 +407,18 @@ class TenantApply:
     def _account_streams(self) -> Iterator[tuple[Action, Stream, pl.Expr]]:
         """Actions on accounts with the stream of their requests and the steps of it; creations by domain."""
         domain = pl.col("address").str.to_lowercase().str.extract("@(.*)$")
-        created = self._scope.steps.filter(self._ours & (pl.col("action") == Action.CREATE)).select(domain=domain)
         for action in LANE:
             if action is Action.CREATE:
-                for name in created["domain"].unique().sort():
+                created = self._scope.steps.pieces(self.tenant, [action], ["address"])
+                for name in sorted({name for rows in created for name in rows.select(domain).to_series().unique()}):
                     yield action, (Kind.CREATION, name), domain == name
             elif action not in CONTAINER_ACTIONS:
-                yield action, CHANGING, pl.lit(value=True)
+                yield action, CHANGING, EVERY
 
     def _fresh(self, condition: pl.Expr, action: Action) -> Iterator[Step]:
         """Steps of this tenant and action that were never sent."""
         journal = self._scope.journal
-        for step in read_steps(self._scope.steps, self._ours & (pl.col("action") == action) & condition):
+        for step in read_steps(self._scope.steps.pieces(self.tenant, [action], rows=STEPS_AHEAD), condition):
             if not journal.is_settled(step.step) and journal.sendings(step.step) is None:
                 yield step
 
@@ -431,12 +440,10 @@ class TenantApply:
 
     def _counts(self) -> Progress:
         """Where the tenant stands before this start."""
-        journal = self._scope.journal
-        done = parked = held = total = confirmed = contradicted = 0
-        ours = self._scope.steps.filter(self._ours).select("step", pl.col("held_by").is_not_null())
-        for step, is_held in ours.iter_rows():
-            total += 1
-            held += is_held
+        journal, steps = self._scope.journal, self._scope.steps
+        total, held = steps.counts()[self.tenant]
+        done = parked = confirmed = contradicted = 0
+        for step in steps.numbers(self.tenant):
             done += journal.is_done(step)
             parked += journal.is_settled(step) and not journal.is_done(step)
             confirmed += journal.is_confirmed(step)

@@ -53,11 +53,9 @@ class Following:
     def started(self, run_id: str, plan: Plan) -> None:
         """A run was chosen and its plan is read."""
         if self._events is not None:
-            tenants: dict[str, dict[str, int]] = {}
-            for tenant, held_by in plan.steps.select("tenant", "held_by").iter_rows():
-                counts = tenants.setdefault(tenant, {"steps": 0, "held": 0})
-                counts["steps"] += 1
-                counts["held"] += held_by is not None
+            tenants = {
+                tenant: {"steps": count.total, "held": count.held} for tenant, count in plan.steps.counts().items()
+            }
             self._events.started(run_id, plan.digest, tenants)
 
     def progressed(self, progress: Progress) -> None:

@@ -11,6 +11,7 @@ from belajarid_recon.naming.user_ids import Addresses, allocate_user_ids, given_
 from belajarid_recon.plan.definition import Plan, PlanFacts
 from belajarid_recon.plan.groups import group_steps, without_taken_groups
 from belajarid_recon.plan.guards import hold_steps
+from belajarid_recon.plan.steps import Steps
 from belajarid_recon.reconcile import ALIAS_FOUND, BASE, MEMBER_PROPOSAL, NO_CONTACT, PROPOSAL, TALLY, PartChanges
 from belajarid_recon.schemas import STEP, Action, Jenjang, NoStep, StepClass, conform
 from belajarid_recon.secrets import Secret
@@ -104,7 +105,7 @@ def build_plan(parts: list[PartChanges], context: PlanContext, inputs: dict[str,
         people=context.people,
         no_contact=_nested(no_contact.select("tenant", name="reason", count="accounts")),
     )
-    return Plan(steps=steps, facts=facts, inputs=dict(inputs))
+    return Plan(steps=Steps.of(steps), facts=facts, inputs=dict(inputs))
 
 
 def _named(proposals: pl.DataFrame, context: PlanContext) -> tuple[pl.DataFrame, pl.DataFrame]:

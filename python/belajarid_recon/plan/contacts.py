@@ -18,6 +18,7 @@ import polars as pl
 
 from belajarid_recon.errors import PlanError
 from belajarid_recon.plan.definition import ROWS_PER_DIGEST_CHUNK, frames_digest
+from belajarid_recon.plan.steps import Steps
 from belajarid_recon.schemas import CONTACT, STEP_CONTACT
 from belajarid_recon.secrets import Secret
 from belajarid_recon.state.atomic import PART_SUFFIX, fsync_file, fsync_folder
@@ -35,12 +36,13 @@ def contacts_salt(key: Secret, date: str) -> bytes:
     return hashlib.blake2b(date.encode(), key=key.reveal(), digest_size=SALT_BYTES, person=b"contacts").digest()
 
 
-def step_contacts(steps: pl.DataFrame, files: Sequence[Path]) -> pl.DataFrame:
+def step_contacts(steps: Steps, files: Sequence[Path]) -> pl.DataFrame:
     """Contacts (schemas.STEP_CONTACT, by step) of the steps that write some and that no guard holds.
 
     `files` hold schemas.CONTACT of all parts.
     """
-    writing = steps.filter(pl.col("recovery").is_not_null() & pl.col("held_by").is_null())
+    free = steps.scan().filter(pl.col("recovery").is_not_null() & pl.col("held_by").is_null())
+    writing = free.select("step", "account_key", "recovery").collect()
     if writing.is_empty():
         return STEP_CONTACT.to_frame()
     values = pl.scan_parquet(list(files), glob=False, hive_partitioning=False).select(CONTACT.names())
@@ -48,9 +50,7 @@ def step_contacts(steps: pl.DataFrame, files: Sequence[Path]) -> pl.DataFrame:
     kept = {
         f"recovery_{word}": pl.when(words.list.contains(word)).then(f"recovery_{word}") for word in ("email", "phone")
     }
-    found = values.join(
-        writing.lazy().select("step", "account_key", "recovery"), on="account_key", how="inner"
-    ).collect()
+    found = values.join(writing.lazy(), on="account_key", how="inner").collect()
     return found.with_columns(**kept).select(STEP_CONTACT.names()).sort("step")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from belajarid_recon.schemas import STEP
+from belajarid_recon.plan.steps import Steps
 
 FORMAT_VERSION = 2
 ROWS_PER_DIGEST_CHUNK = 100_000
@@ -75,8 +75,7 @@ class PlanFacts:
 class Plan:
     """Steps in order, facts, and where the inputs came from."""
 
-    steps: pl.DataFrame
-    """schemas.STEP, `step` dense from 0."""
+    steps: Steps
     facts: PlanFacts
     inputs: dict[str, Any] = field(default_factory=dict)
     """Digests of the files read (extract, snapshot, ledger). Outside `digest`: the same rows in another order are the same plan."""
@@ -99,7 +98,7 @@ class Plan:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the facts and every step, as 64 hexadecimal digits."""
-        return plan_digest(self.steps, self.facts)
+        return plan_digest(self.steps.pieces(), self.facts)
 
     def count(self, action: str) -> int:
         """Accounts or units with this action, over all tenants."""
@@ -113,14 +112,18 @@ class Plan:
     @property
     def held(self) -> int:
         """Steps that a guard holds."""
-        return self.steps["held_by"].count()
+        return self.steps.held
 
 
-def plan_digest(steps: pl.DataFrame, facts: PlanFacts) -> str:
-    """Canonical digest of a plan's content: a line of sorted-key JSON for the facts, then the steps as `frame_digest` writes rows."""
+def plan_digest(pieces: Iterable[pl.DataFrame], facts: PlanFacts) -> str:
+    """Canonical digest of a plan's content: a line of sorted-key JSON for the facts, then the steps as `frame_digest` writes rows.
+
+    `pieces` are all of schemas.STEP, in order; how they are cut makes no difference.
+    """
     digest = hashlib.sha256(f"belajarid-recon plan {FORMAT_VERSION}\n".encode())
     digest.update(orjson.dumps(facts.as_document(), option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE))
-    _digest_rows(digest, steps.select(STEP.names()))
+    for rows in pieces:
+        _digest_rows(digest, rows)
     return digest.hexdigest()
 
 

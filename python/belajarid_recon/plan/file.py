@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import polars as pl
 
 from belajarid_recon.errors import PlanError
 from belajarid_recon.plan.definition import FORMAT_VERSION, Finding, Plan, PlanFacts
-from belajarid_recon.schemas import STEP
+from belajarid_recon.plan.steps import Steps
 from belajarid_recon.state.atomic import write_atomically
 
 STEPS_FILE = "steps.parquet"
@@ -22,7 +21,7 @@ def write_plan(folder: Path, plan: Plan) -> None:
     """Write a plan; `plan.json` comes last and its presence says the folder is whole."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f"{STEPS_FILE}.part"
-    plan.steps.write_parquet(temporary, compression="zstd")
+    plan.steps.write(temporary)
     temporary.replace(folder / STEPS_FILE)
     document = {
         "format_version": FORMAT_VERSION,
@@ -36,7 +35,7 @@ def write_plan(folder: Path, plan: Plan) -> None:
 
 
 def read_plan(folder: Path) -> Plan:
-    """Read a plan and check it.
+    """Read a plan and check it. Its steps stay in their file.
 
     Raises PlanError when the folder is no plan, of another format version, or its content no longer has its digest.
     """
@@ -46,12 +45,11 @@ def read_plan(folder: Path) -> Plan:
             f"plan has a format this version does not read: {document.get('format_version')}", hint="plan again"
         )
     try:
-        steps = pl.read_parquet(folder / STEPS_FILE)
         facts = _facts(document)
-    except (OSError, pl.exceptions.PolarsError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise PlanError(f"plan cannot be read: {folder}", hint="plan again; nothing was applied") from error
-    plan = Plan(steps=steps, facts=facts, inputs=document.get("inputs", {}))
-    if steps.schema != STEP or plan.digest != document.get("digest"):
+    plan = Plan(steps=Steps.read(folder / STEPS_FILE), facts=facts, inputs=document.get("inputs", {}))
+    if plan.digest != document.get("digest"):
         raise PlanError(f"plan was changed after it was made: {folder}", hint="plan again; nothing was applied")
     return plan
 

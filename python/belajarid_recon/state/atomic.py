@@ -8,6 +8,8 @@ from pathlib import Path
 import polars as pl
 
 PART_SUFFIX = ".part"
+ROWS_PER_GROUP = 65_536
+"""Rows of a table that are in memory while they are written."""
 
 
 def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
@@ -28,8 +30,13 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
 
 def write_frame_atomically(path: Path, frame: pl.DataFrame) -> None:
     """Put `frame` at `path` as Parquet, with the same promise."""
+    write_rows_atomically(path, frame.lazy())
+
+
+def write_rows_atomically(path: Path, rows: pl.LazyFrame) -> None:
+    """The same of rows that are not in memory, and need not fit there."""
     temporary = path.with_name(path.name + PART_SUFFIX)
-    frame.write_parquet(temporary, compression="zstd")
+    rows.sink_parquet(temporary, compression="zstd", row_group_size=ROWS_PER_GROUP)
     fsync_file(temporary)
     temporary.replace(path)
     fsync_folder(path.parent)

@@ -6,6 +6,7 @@ rights closes it; so does an account that has left the domain. Until then the ac
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from belajarid_recon.errors import PlanError
-from belajarid_recon.schemas import OBSERVED, Action
+from belajarid_recon.schemas import OBSERVED, STEP, Action, compact
 from belajarid_recon.state.atomic import fsync_folder, write_frame_atomically
 from belajarid_recon.state.folders import RunFolder, RunStatus, list_runs
 from belajarid_recon.state.journal import Journal
@@ -44,6 +45,10 @@ HANDOFF = pl.Schema(_HANDOFF)
 OPEN_HANDOFF = pl.Schema({**_HANDOFF, "run": pl.String})
 """A hand-off that is open, with the run that opened it."""
 
+STEP_COLUMNS = ("step", "tenant", "action", "account_key", "address", "ou_path", "held_by")
+"""Columns of schemas.STEP that tell whether a step opens or closes a hand-off."""
+_STEP = pl.Schema({name: STEP[name] for name in STEP_COLUMNS})
+
 RECORDED = "handoffs"
 """In run.json of a run that wrote its segment: how many hand-offs were open then."""
 ADMIN_DOMAIN = "admin."
@@ -51,20 +56,17 @@ ADMIN_DOMAIN = "admin."
 
 
 def record_handoffs(
-    run: RunFolder, steps: pl.DataFrame, journal: Journal, seen: pl.DataFrame | None, at: datetime
+    run: RunFolder, pieces: Iterable[pl.DataFrame], journal: Journal, seen: pl.DataFrame | None, at: datetime
 ) -> int:
     """Write the run's segment when it is closed or abandoned, and return how many hand-offs are open then.
 
-    `steps` is schemas.STEP. `seen` holds rows of the run's snapshot (schemas.OBSERVED) for at least the accounts of `handoff_keys`; None
-    when there is no readable snapshot, and then none is closed by what it shows. Writing again gives the same segment.
+    `pieces` are all of the run's steps (STEP_COLUMNS). `seen` holds rows of the run's snapshot (schemas.OBSERVED) for at least the accounts
+    of `handoff_keys`; None when there is no readable snapshot, and then none is closed by what it shows. Writing again gives the same
+    segment.
     """
     before = open_handoffs(run.state, before=run)
     observed = OBSERVED.to_frame() if seen is None else seen
-    done = steps.filter(
-        pl.Series(
-            [journal.is_done(step) and not journal.is_contradicted(step) for step in steps["step"]], dtype=pl.Boolean
-        )
-    )
+    done = pl.concat([_STEP.to_frame(), *(_done(steps, journal) for steps in pieces)])
     closed = pl.concat(
         [
             _events(before, done.filter(pl.col("action") == Action.DEMOTE), HandoffEvent.WITHDRAWN, at),
@@ -89,10 +91,10 @@ def record_handoffs(
     return before.height - closed.height + opened.height
 
 
-def handoff_keys(run: RunFolder, steps: pl.DataFrame) -> pl.Series:
+def handoff_keys(run: RunFolder, pieces: Iterable[pl.DataFrame]) -> pl.Series:
     """Account keys that `record_handoffs` wants to see in the run's snapshot."""
-    wanted = [open_handoffs(run.state, before=run)["account_key"], steps.filter(_needs_role())["account_key"]]
-    return pl.concat(wanted).unique()
+    wanted = [compact(steps.filter(_needs_role()).select("account_key")) for steps in pieces]
+    return pl.concat([open_handoffs(run.state, before=run).select("account_key"), *wanted]).unique().to_series()
 
 
 def closed_by(handoffs: pl.DataFrame, observed: pl.DataFrame, at: datetime) -> pl.DataFrame:
@@ -120,6 +122,13 @@ def open_handoffs(state: Path, *, before: RunFolder | None = None) -> pl.DataFra
                 raise _lost(path, "cannot be read") from error
     latest = pl.concat(frames).unique("account_key", keep="last", maintain_order=True)
     return latest.filter(pl.col("event") == HandoffEvent.OPENED).sort("at", "account_key")
+
+
+def _done(steps: pl.DataFrame, journal: Journal) -> pl.DataFrame:
+    """Steps that were carried out and open or close a hand-off, with texts of their own: memory is that of these alone."""
+    moving = steps.filter(_needs_role() | (pl.col("action") == Action.DEMOTE))
+    done = [journal.is_done(step) and not journal.is_contradicted(step) for step in moving["step"]]
+    return compact(moving.filter(pl.Series(done, dtype=pl.Boolean)).select(STEP_COLUMNS))
 
 
 def _needs_role() -> pl.Expr:

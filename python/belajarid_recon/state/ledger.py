@@ -19,7 +19,7 @@ import polars as pl
 
 from belajarid_recon.errors import PlanError
 from belajarid_recon.schemas import ADDRESSES, GROUP_ACTIONS, Action
-from belajarid_recon.state.atomic import fsync_folder, write_atomically, write_frame_atomically
+from belajarid_recon.state.atomic import fsync_folder, write_atomically, write_rows_atomically
 from belajarid_recon.state.folders import RunFolder, list_runs
 
 CHAIN_FILE = "chain"
@@ -27,7 +27,7 @@ _LOST_HINT = "restore it from a backup; no address can be given without it"
 _CHAIN_BYTES = 16
 
 
-def reserve_addresses(run: RunFolder, steps: pl.DataFrame) -> None:
+def reserve_addresses(run: RunFolder, steps: pl.LazyFrame) -> None:
     """Write the run's segment: the addresses of accounts in all steps (schemas.STEP) that no guard holds. A second call changes nothing.
 
     Aliases are addresses too. A group's address is nobody's: a step of a member names the group, and must not give the member
@@ -41,12 +41,10 @@ def reserve_addresses(run: RunFolder, steps: pl.DataFrame) -> None:
     fsync_folder(run.state)
     free = steps.filter(pl.col("held_by").is_null() & ~pl.col("action").is_in(list(GROUP_ACTIONS)))
     added = free.filter(pl.col("action") == Action.ADD_ALIAS).with_columns(address="alias")
-    reserved = (
-        pl.concat([free, added])
-        .drop_nulls("address")
-        .select("tenant", user_id=pl.col("address").str.split("@").list.first().str.to_lowercase(), owner="account_key")
-    )
-    write_frame_atomically(path, reserved.select(ADDRESSES.names()).unique().sort("tenant", "user_id", "owner"))
+    user_id = pl.col("address").str.split("@").list.first().str.to_lowercase()
+    reserved = pl.concat([free, added]).drop_nulls("address").select("tenant", user_id=user_id, owner="account_key")
+    # In the plan's order, and what two steps name stands twice: to sort them would take them all into memory.
+    write_rows_atomically(path, reserved.select(ADDRESSES.names()))
     _enter(path)
 
 

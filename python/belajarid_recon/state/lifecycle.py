@@ -5,14 +5,14 @@ Only what we suspended is ever restored, and only that is ever deleted: Google o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
 
 import polars as pl
 
 from belajarid_recon.errors import PlanError
-from belajarid_recon.schemas import Action, conform
+from belajarid_recon.schemas import Action, compact, conform
 from belajarid_recon.state.atomic import fsync_folder, write_frame_atomically
 from belajarid_recon.state.folders import RunFolder, RunStatus, list_runs
 from belajarid_recon.state.journal import Journal
@@ -20,13 +20,26 @@ from belajarid_recon.state.journal import Journal
 LIFECYCLE = pl.Schema({"account_key": pl.Binary, "event": pl.String, "on": pl.Date, "target_id": pl.String})
 """One row an account a run suspended, restored, deleted, or found restored. `event` is `suspended`, `restored` or `deleted`; `on`
 is the run's date, null in segments of versions that did not write it; `target_id` is the immutable id of a deleted account."""
+STEP_COLUMNS = ("step", "action", "account_key", "target_id", "suspended")
+"""Columns of schemas.STEP that tell of a step what became of its account."""
+_EVENT = pl.Schema(
+    {
+        "account_key": pl.Binary,
+        "action": pl.String,
+        "event": pl.String,
+        "target_id": pl.String,
+        "sent": pl.Boolean,
+        "done": pl.Boolean,
+        "own": pl.Boolean,  # whether the event took place
+    }
+)
 _LOST_HINT = "restore it from a backup; without it nobody is restored"
 
 
 def record_lifecycle(
-    run: RunFolder, steps: pl.DataFrame, journal: Journal, *, on: date, live: pl.Series | None = None
+    run: RunFolder, pieces: Iterable[pl.DataFrame], journal: Journal, *, on: date, live: pl.Series | None = None
 ) -> None:
-    """Write the run's segment from its steps (schemas.STEP) and its journal, when the run of date `on` is closed or abandoned.
+    """Write the run's segment from `pieces` of its steps (STEP_COLUMNS) and its journal, when the run of date `on` is closed or abandoned.
 
     A suspension counts as made once its request has left, however it ended: before it the account was not suspended, its
     effect may land late, and taking it for somebody else's would lock a person out for good. One that was found there
@@ -38,7 +51,7 @@ def record_lifecycle(
     path = _folder(run.state) / f"{run.run_id}.parquet"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fsync_folder(run.state)
-    events = _events(steps, journal)
+    events = pl.concat([_EVENT.to_frame(), *(_events(steps, journal) for steps in pieces)])
     lifted = pl.DataFrame({"account_key": [] if live is None else live}, schema={"account_key": pl.Binary}).unique()
     lifted = lifted.join(suspended_by_us(run.state, before=run), on="account_key", how="semi")
     lifted = lifted.join(events.filter(pl.col("sent") | pl.col("done")), on="account_key", how="anti")
@@ -55,12 +68,12 @@ def record_lifecycle(
 
 
 def _events(steps: pl.DataFrame, journal: Journal) -> pl.DataFrame:
-    """Steps that suspend, restore, delete or undelete, with `event`, `sent`, `done`, and `own`: whether the event took place."""
+    """Steps that suspend, restore, delete or undelete (_EVENT), with texts of their own: memory is that of these steps alone."""
     ends = pl.col("action").is_in([Action.DELETE.value, Action.UNDELETE.value])
     changes = steps.filter(pl.col("target_id").is_not_null() & (ends | pl.col("suspended").is_not_null()))
     deletes, suspends = pl.col("action") == Action.DELETE, pl.col("suspended").fill_null(value=False)
     undeletes = pl.col("action") == Action.UNDELETE
-    return changes.with_columns(
+    found = changes.with_columns(
         done=_of_steps(changes, lambda step: journal.is_done(step) and not journal.is_contradicted(step)),
         sent=_of_steps(changes, journal.was_sent),
         event=pl.when(deletes)
@@ -70,6 +83,7 @@ def _events(steps: pl.DataFrame, journal: Journal) -> pl.DataFrame:
         .otherwise(pl.lit("restored")),
         target_id=pl.when(deletes).then("target_id"),
     ).with_columns(own=pl.when(suspends | deletes).then("sent").otherwise("done") & ~undeletes)
+    return compact(found.select(_EVENT.names()))
 
 
 def _of_steps(steps: pl.DataFrame, answer: Callable[[int], bool]) -> pl.Series:

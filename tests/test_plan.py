@@ -13,7 +13,7 @@ from belajarid_recon.errors import PlanError
 from belajarid_recon.plan.build import LANE, STEP_CLASS, PlanContext, build_plan
 from belajarid_recon.plan.definition import Plan, PlanFacts, plan_digest
 from belajarid_recon.plan.file import read_plan, write_plan
-from belajarid_recon.plan.guards import hold_steps
+from belajarid_recon.plan.guards import count_slices, hold_slices, with_held
 from belajarid_recon.reconcile import BASE, PROPOSAL, TALLY, PartChanges
 from belajarid_recon.schemas import ADDRESSES, DELETED, STEP, Action
 from belajarid_recon.secrets import Secret
@@ -138,16 +138,16 @@ def test_the_tenant_guard_looks_at_what_the_finer_guard_left():
         ],
         schema=BASE,
     )
-    held, findings = hold_steps(rows, bases, guards, {})
+    held, findings = hold_slices(count_slices(rows), bases, guards, {})
     assert [finding.scope for finding in findings] == ["kabkota:036400"]
-    assert held["held_by"].count() == 40
+    assert with_held(rows, held)["held_by"].count() == 40
     more = pl.concat(
         [
             rows,
             pl.DataFrame([proposal(200 + n, Action.SUSPEND, kode_kabkota="036500") for n in range(9)], schema=PROPOSAL),
         ]
     )
-    _, findings = hold_steps(more, bases, guards, {})
+    _, findings = hold_slices(count_slices(more), bases, guards, {})
     assert [finding.scope for finding in findings] == ["kabkota:036400", "tenant:sd"]
 
 
@@ -165,8 +165,8 @@ def test_no_free_suspensions_pass_a_ceiling(suspensions, base, share, count, flo
     rows = pl.DataFrame([proposal(n, Action.SUSPEND) for n in range(suspensions)], schema=PROPOSAL)
     bases = pl.DataFrame([{"tenant": "sd", "kode_kabkota": "036400", "accounts": base, "admins": base}], schema=BASE)
     guards = Guards(suspensions_per_kabkota=ceiling, suspensions_per_tenant=Ceiling(share_max=1, count_max=10**6))
-    held, findings = hold_steps(rows, bases, guards, {})
-    free = held["held_by"].null_count()
+    held, findings = hold_slices(count_slices(rows), bases, guards, {})
+    free = with_held(rows, held)["held_by"].null_count()
     assert free in {0, suspensions}
     assert free <= count
     assert free < max(floor, 1) or free <= share * base
@@ -260,8 +260,9 @@ def test_a_small_tenant_of_a_kota_is_looked_at_by_itself():
         ],
         schema=BASE,
     )
-    held, findings = hold_steps(pl.DataFrame(rows, schema=PROPOSAL), bases, Guards(), {"036400": "Kota Tegal"})
-    assert held["held_by"].count() == 30
+    proposals = pl.DataFrame(rows, schema=PROPOSAL)
+    held, findings = hold_slices(count_slices(proposals), bases, Guards(), {"036400": "Kota Tegal"})
+    assert with_held(proposals, held)["held_by"].count() == 30
     assert findings[0].scope == "kabkota:036400/slb"
     assert findings[0].name == "Kota Tegal slb"
 

@@ -90,7 +90,7 @@ def build_plan(parts: list[PartChanges], context: PlanContext, inputs: dict[str,
     members = pl.concat([MEMBER_PROPOSAL.to_frame(), *(part.members for part in parts)])
     no_contact = pl.concat([NO_CONTACT.to_frame(), *(part.no_contact for part in parts)])
     joinable, unjoinable = without_taken_groups(members, context.addresses)
-    counts = pl.concat([count_slices(joinable), *(count_slices(part.proposals) for part in parts)])
+    counts = pl.concat([count_slices(of, context.guards) for of in (joinable, *(part.proposals for part in parts))])
     held, findings = hold_slices(counts, bases, context.guards, context.kabkota_names)
     waiting = _by_tenant(parts)
     outcomes = _outcomes(_creations(waiting), context)
@@ -174,7 +174,7 @@ def _pieces(
     waiting: _Waiting, outcomes: pl.DataFrame, members: pl.DataFrame, held: pl.DataFrame, units: dict[str, set[str]]
 ) -> Iterator[pl.DataFrame]:
     """The plan's steps in its order, those of one action of one tenant at a time. `waiting` is emptied as they are made."""
-    for tenant in sorted({*waiting, *members["tenant"]}, key=_TENANT_PLACE.__getitem__):
+    for tenant in sorted({*waiting, *members["tenant"].unique()}, key=_TENANT_PLACE.__getitem__):
         proposals = _taken(waiting.pop(tenant, {}), outcomes)
         pieces = [_ordered(_account_steps(with_held(rows, held))) for rows in proposals]
         pieces.append(_ordered(_orgunit_steps(pieces, units)))

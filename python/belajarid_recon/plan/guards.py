@@ -55,9 +55,10 @@ _SLICE = ["tenant", "action", "kode_kabkota"]
 """What a guard looks at: it holds all rows that are equal in these, or none."""
 
 
-def count_slices(proposals: pl.DataFrame) -> pl.DataFrame:
-    """`tenant`, `action` and `kode_kabkota` of proposals with their number (`steps`): what guards need to know of them."""
-    return proposals.group_by(_SLICE).len("steps")
+def count_slices(proposals: pl.DataFrame, guards: Guards) -> pl.DataFrame:
+    """What guards need to know of proposals: `tenant`, `action` and `kode_kabkota` with their number (`steps`), where a guard looks."""
+    looked_at = {check.action.value for check in _checks(guards)}
+    return proposals.select(_SLICE).filter(pl.col("action").is_in(looked_at)).group_by(_SLICE).len("steps")
 
 
 def hold_slices(

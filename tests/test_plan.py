@@ -13,9 +13,9 @@ from belajarid_recon.errors import PlanError
 from belajarid_recon.plan.build import LANE, STEP_CLASS, PlanContext, build_plan
 from belajarid_recon.plan.definition import Plan, PlanFacts, plan_digest
 from belajarid_recon.plan.file import read_plan, write_plan
-from belajarid_recon.plan.guards import hold_steps
+from belajarid_recon.plan.guards import count_slices, hold_slices, with_held
 from belajarid_recon.reconcile import BASE, PROPOSAL, TALLY, PartChanges
-from belajarid_recon.schemas import ADDRESSES, DELETED, STEP, Action
+from belajarid_recon.schemas import ADDRESSES, DELETED, STEP, Action, Jenjang
 from belajarid_recon.secrets import Secret
 from belajarid_recon.settings import Ceiling, Guards
 
@@ -138,16 +138,16 @@ def test_the_tenant_guard_looks_at_what_the_finer_guard_left():
         ],
         schema=BASE,
     )
-    held, findings = hold_steps(rows, bases, guards, {})
+    held, findings = hold_slices(count_slices(rows, guards), bases, guards, {})
     assert [finding.scope for finding in findings] == ["kabkota:036400"]
-    assert held["held_by"].count() == 40
+    assert with_held(rows, held)["held_by"].count() == 40
     more = pl.concat(
         [
             rows,
             pl.DataFrame([proposal(200 + n, Action.SUSPEND, kode_kabkota="036500") for n in range(9)], schema=PROPOSAL),
         ]
     )
-    _, findings = hold_steps(more, bases, guards, {})
+    _, findings = hold_slices(count_slices(more, guards), bases, guards, {})
     assert [finding.scope for finding in findings] == ["kabkota:036400", "tenant:sd"]
 
 
@@ -165,8 +165,8 @@ def test_no_free_suspensions_pass_a_ceiling(suspensions, base, share, count, flo
     rows = pl.DataFrame([proposal(n, Action.SUSPEND) for n in range(suspensions)], schema=PROPOSAL)
     bases = pl.DataFrame([{"tenant": "sd", "kode_kabkota": "036400", "accounts": base, "admins": base}], schema=BASE)
     guards = Guards(suspensions_per_kabkota=ceiling, suspensions_per_tenant=Ceiling(share_max=1, count_max=10**6))
-    held, findings = hold_steps(rows, bases, guards, {})
-    free = held["held_by"].null_count()
+    held, findings = hold_slices(count_slices(rows, guards), bases, guards, {})
+    free = with_held(rows, held)["held_by"].null_count()
     assert free in {0, suspensions}
     assert free <= count
     assert free < max(floor, 1) or free <= share * base
@@ -201,11 +201,18 @@ def test_a_truncated_plan_is_refused(tmp_path):
         read_plan(tmp_path)
 
 
+def mixed_proposals() -> list[dict[str, object]]:
+    """Creations and suspensions of two tenants, and two aliases of one account, which have all else in common."""
+    tenants = ("sd", "smp")
+    rows = [proposal(n, Action.CREATE if n % 3 else Action.SUSPEND, tenant=tenants[n % 2]) for n in range(28)]
+    return rows + [proposal(99, Action.ADD_ALIAS, alias=f"nama{n}@sd.belajar.id") for n in range(2)]
+
+
 @given(st.permutations(range(30)), st.integers(1, 8))
 @settings(max_examples=30, deadline=None)
 def test_order_and_parts_do_not_change_a_plan(order, cuts):
     """Shuffled proposals in any number of parts give one digest."""
-    rows = [proposal(n, Action.CREATE if n % 3 else Action.SUSPEND) for n in range(30)]
+    rows = mixed_proposals()
     tally = part([]).tallies
     shuffled = [rows[n] for n in order]
     parts = [
@@ -218,6 +225,16 @@ def test_order_and_parts_do_not_change_a_plan(order, cuts):
     ]
     whole = PartChanges(pl.DataFrame(rows, schema=PROPOSAL), tally, pl.DataFrame(schema=BASE))
     assert build_plan(parts, context(), {}).digest == build_plan([whole], context(), {}).digest
+
+
+def test_steps_stand_by_tenant_and_lane_and_are_numbered():
+    """Whatever order they were made in: apply sends them in the order of their numbers."""
+    steps = build_plan([part(mixed_proposals())], context(), {}).steps.whole()
+    tenants = [jenjang.value for jenjang in Jenjang]
+    places = [(tenants.index(tenant), LANE[action]) for tenant, action in steps.select("tenant", "action").iter_rows()]
+    assert places == sorted(places)
+    assert {tenant for tenant, _ in places} == {tenants.index("sd"), tenants.index("smp")}
+    assert steps["step"].to_list() == list(range(steps.height))
 
 
 def test_the_digest_tells_null_from_empty_and_neighbours_apart():
@@ -260,8 +277,9 @@ def test_a_small_tenant_of_a_kota_is_looked_at_by_itself():
         ],
         schema=BASE,
     )
-    held, findings = hold_steps(pl.DataFrame(rows, schema=PROPOSAL), bases, Guards(), {"036400": "Kota Tegal"})
-    assert held["held_by"].count() == 30
+    proposals = pl.DataFrame(rows, schema=PROPOSAL)
+    held, findings = hold_slices(count_slices(proposals, Guards()), bases, Guards(), {"036400": "Kota Tegal"})
+    assert with_held(proposals, held)["held_by"].count() == 30
     assert findings[0].scope == "kabkota:036400/slb"
     assert findings[0].name == "Kota Tegal slb"
 

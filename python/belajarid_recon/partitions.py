@@ -353,20 +353,20 @@ class CompareWork:
 
     def __call__(self, part: int) -> PartChanges:
         """Compare one part."""
+        # A part's rows are most of what a plan needs of memory: none of these tables stands twice.
         desired = pl.read_parquet(part_file(self.folder, part, "desired"))
         desired = hold_doubted(withdraw_contacts(desired, self.withdrawn), self.doubted)
-        served = desired.filter(pl.col("jenjang").is_in(list(self.rules.orgunits)))
+        not_served = _not_served(desired, self.rules.orgunits)
+        if not not_served.is_empty():
+            desired = desired.filter(pl.col("jenjang").is_in(list(self.rules.orgunits)))
+        desired = _as_spelt(desired, self.spelling)
         observed = read_part(self.snapshot, part)
         made = reconcile_part(
-            _as_spelt(served, self.spelling),
-            observed,
-            remembered=self.rules.remembered,
-            seed=self.rules.seed,
-            threads=self.threads,
+            desired, observed, remembered=self.rules.remembered, seed=self.rules.seed, threads=self.threads
         )
-        made = replace(made, tallies=pl.concat([made.tallies, _not_served(desired, self.rules.orgunits)]))
+        made = replace(made, tallies=pl.concat([made.tallies, not_served]))
         if not self.rules.groups.is_empty():
-            made = self._with_members(made, part, served, observed)
+            made = self._with_members(made, part, desired, observed)
         # What is handed up stays until the plan is made, and the part must not stay with it.
         return made.compacted()
 
@@ -399,6 +399,6 @@ def _as_spelt(desired: pl.DataFrame, spelling: pl.DataFrame) -> pl.DataFrame:
 
 
 def _not_served(desired: pl.DataFrame, tenants: dict[str, set[str]]) -> pl.DataFrame:
-    elsewhere = desired.filter(pl.col("jenjang").is_in(list(tenants)).not_())
+    elsewhere = desired.select("jenjang").filter(pl.col("jenjang").is_in(list(tenants)).not_())
     counted = elsewhere.group_by(tenant="jenjang").len("count")
     return conform(counted.with_columns(kind=pl.lit("reason"), name=pl.lit(NoStep.TENANT_NOT_IN_SETTINGS.value)), TALLY)

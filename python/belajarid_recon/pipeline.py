@@ -748,7 +748,7 @@ def _refuse_strangers(changes: list[PartChanges]) -> None:
 
 def _refuse_foreign_domains(changes: list[PartChanges], sealed: SnapshotFacts) -> None:
     """Refuse accounts in domains their tenant does not have: settings that swap two tenants look like this."""
-    wanted = pl.concat([part.proposals.select("tenant", "domain") for part in changes]).drop_nulls().unique()
+    wanted = pl.concat([part.proposals.select("tenant", "domain").unique() for part in changes]).drop_nulls().unique()
     _refuse_domains_not_there(wanted, sealed, "accounts")
 
 

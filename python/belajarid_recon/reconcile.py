@@ -201,8 +201,8 @@ def _recovery(email: pl.Expr, phone: pl.Expr) -> pl.Expr:
 
 def _lacking(active: pl.DataFrame, observed: pl.DataFrame) -> pl.DataFrame:
     """Accounts (`account_key`) that lack a contact which the register has, and what they lack (`recovery`)."""
-    offering = active.filter(pl.col("offers_email") | pl.col("offers_phone")).select(
-        "account_key", "offers_email", "offers_phone"
+    offering = active.select("account_key", "offers_email", "offers_phone").filter(
+        pl.col("offers_email") | pl.col("offers_phone")
     )
     if offering.is_empty():
         return pl.DataFrame(schema={"account_key": pl.Binary, "recovery": pl.String})
@@ -218,8 +218,10 @@ def _lacking(active: pl.DataFrame, observed: pl.DataFrame) -> pl.DataFrame:
 
 def _no_contact(active: pl.DataFrame, observed: pl.DataFrame) -> pl.DataFrame:
     """NO_CONTACT of one part."""
-    without = active.filter(pl.col("contact_reason").is_not_null())
-    reached = observed.filter(pl.col("has_recovery_email") | pl.col("has_recovery_phone")).select("account_key")
+    without = active.select("account_key", "npsn", "jenjang", "contact_reason").drop_nulls("contact_reason")
+    reached = observed.select("account_key", "has_recovery_email", "has_recovery_phone").filter(
+        pl.col("has_recovery_email") | pl.col("has_recovery_phone")
+    )
     counted = (
         without.join(reached, on="account_key", how="anti")
         .group_by("npsn", tenant="jenjang", reason="contact_reason")
@@ -384,8 +386,8 @@ def _endings(
 ) -> pl.DataFrame:
     """Accounts that no active row asks for: leavers are suspended, later deleted, and everybody else gets a reason."""
     removed = changes.filter(pl.col("kind") == "removed").select(account_key="key")
-    register = desired.filter(pl.col("standing") != Standing.ACTIVE).select(
-        "account_key", "standing", "kode_kabkota", register_reason="reason"
+    register = desired.select("account_key", "standing", "kode_kabkota", register_reason="reason").filter(
+        pl.col("standing") != Standing.ACTIVE
     )
     joined = _with_announced(
         observed.join(removed, on="account_key", how="semi").join(register, on="account_key", how="left"), remembered
@@ -438,7 +440,8 @@ def _proposed(verdicts: pl.DataFrame) -> pl.DataFrame:
 def _unchanged(active: pl.DataFrame, changes: pl.DataFrame, lacking_only: pl.DataFrame, agreeing: int) -> pl.DataFrame:
     """No-ops by tenant: active rows that the comparison did not list and that lack no contact."""
     listed = pl.concat([changes.select(account_key="key"), lacking_only.select("account_key")])
-    unchanged = active.join(listed, on="account_key", how="anti").group_by(tenant="jenjang").len("count")
+    named = active.select("account_key", tenant="jenjang")
+    unchanged = named.join(listed, on="account_key", how="anti").group_by("tenant").len("count")
     expected = agreeing - lacking_only.height
     if unchanged["count"].sum() != expected:  # the Rust count is the truth; a gap would mean lost rows
         raise AssertionError(f"no-ops do not add up: {expected}")
@@ -451,7 +454,8 @@ def _tallies(
     """No-ops, accounts without a step, and people who get no account, each by tenant and reason."""
     refused = verdicts.filter(pl.col("action").is_null()).group_by("tenant", name="reason").len("count")
     without_account = (
-        desired.filter(pl.col("standing") != Standing.ACTIVE)
+        desired.select("account_key", "jenjang", "standing", "reason")
+        .filter(pl.col("standing") != Standing.ACTIVE)
         .join(changes.select(account_key="key"), on="account_key", how="anti")
         .group_by(tenant="jenjang", name="reason")
         .len("count")
@@ -469,7 +473,7 @@ def _tallies(
 
 
 def _bases(desired: pl.DataFrame, observed: pl.DataFrame) -> pl.DataFrame:
-    live = observed.filter(pl.col("suspended").not_()).select("account_key", "tenant", "domain")
+    live = observed.select("account_key", "tenant", "domain", "suspended").filter(pl.col("suspended").not_())
     return conform(
         live.join(desired.select("account_key", "kode_kabkota"), on="account_key", how="left")
         .group_by("tenant", "kode_kabkota")

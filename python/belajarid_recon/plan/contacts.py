@@ -19,7 +19,7 @@ import polars as pl
 from belajarid_recon.errors import PlanError
 from belajarid_recon.plan.definition import ROWS_PER_DIGEST_CHUNK, frames_digest
 from belajarid_recon.plan.steps import Steps
-from belajarid_recon.schemas import CONTACT, STEP_CONTACT
+from belajarid_recon.schemas import CONTACT, STEP_CONTACT, compact
 from belajarid_recon.secrets import Secret
 from belajarid_recon.state.atomic import PART_SUFFIX, fsync_file, fsync_folder
 
@@ -41,17 +41,22 @@ def step_contacts(steps: Steps, files: Sequence[Path]) -> pl.DataFrame:
 
     `files` hold schemas.CONTACT of all parts.
     """
-    free = steps.scan().filter(pl.col("recovery").is_not_null() & pl.col("held_by").is_null())
-    writing = free.select("step", "account_key", "recovery").collect()
+    columns = pl.col("step", "account_key", "recovery")
+    writing = steps.scan().filter(pl.col("held_by").is_null()).select(columns).drop_nulls("recovery").collect()
     if writing.is_empty():
         return STEP_CONTACT.to_frame()
-    values = pl.scan_parquet(list(files), glob=False, hive_partitioning=False).select(CONTACT.names())
+    # A file at a time: contacts of the whole country are more than all of its steps.
+    return pl.concat([_contacts_in(file, writing) for file in files]).sort("step")
+
+
+def _contacts_in(file: Path, writing: pl.DataFrame) -> pl.DataFrame:
+    """The contacts (schemas.STEP_CONTACT) that one file of schemas.CONTACT has of the steps in `writing`."""
     words = pl.col("recovery").str.split(",")
     kept = {
         f"recovery_{word}": pl.when(words.list.contains(word)).then(f"recovery_{word}") for word in ("email", "phone")
     }
-    found = values.join(writing.lazy(), on="account_key", how="inner").collect()
-    return found.with_columns(**kept).select(STEP_CONTACT.names()).sort("step")
+    found = pl.read_parquet(file, columns=CONTACT.names()).join(writing, on="account_key", how="inner")
+    return compact(found.with_columns(**kept).select(STEP_CONTACT.names()))
 
 
 def contacts_digest(pieces: Iterable[pl.DataFrame], salt: bytes) -> str:

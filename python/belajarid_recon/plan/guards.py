@@ -51,15 +51,26 @@ def _checks(guards: Guards) -> list[_Check]:
     ]
 
 
-def hold_steps(
-    proposals: pl.DataFrame, bases: pl.DataFrame, guards: Guards, names: dict[str, str]
-) -> tuple[pl.DataFrame, tuple[Finding, ...]]:
-    """Add `held_by` to `proposals` and list the slices over a ceiling.
+_SLICE = ["tenant", "action", "kode_kabkota"]
+"""What a guard looks at: it holds all rows that are equal in these, or none."""
 
-    `bases` is reconcile.BASE over all parts; `names` maps kabupaten or kota codes to names. A slice over its ceiling holds
-    all its steps of that action, because nothing tells which of them are wrong.
+
+def count_slices(proposals: pl.DataFrame, guards: Guards) -> pl.DataFrame:
+    """What guards need to know of proposals: `tenant`, `action` and `kode_kabkota` with their number (`steps`), where a guard looks."""
+    looked_at = {check.action.value for check in _checks(guards)}
+    return proposals.select(_SLICE).filter(pl.col("action").is_in(looked_at)).group_by(_SLICE).len("steps")
+
+
+def hold_slices(
+    counts: pl.DataFrame, bases: pl.DataFrame, guards: Guards, names: dict[str, str]
+) -> tuple[pl.DataFrame, tuple[Finding, ...]]:
+    """Which proposals are held (`tenant`, `action`, `kode_kabkota`, `held_by`), and the slices over a ceiling.
+
+    `counts` are those of `count_slices`, and `bases` reconcile.BASE, over all parts; a row may stand several times. `names` maps
+    kabupaten or kota codes to names. A slice over its ceiling holds all its steps of that action, because nothing tells which of them
+    are wrong.
     """
-    held = proposals.with_columns(held_by=pl.lit(None, dtype=pl.String))
+    held = counts.group_by(_SLICE).agg(pl.col("steps").sum()).with_columns(held_by=pl.lit(None, dtype=pl.String))
     findings: list[Finding] = []
     for check in _checks(guards):
         free = (pl.col("action") == check.action) & pl.col("held_by").is_null()
@@ -70,14 +81,19 @@ def hold_steps(
             findings.append(Finding(check.guard, f"{check.scope}:{code}", name, count, base, passed))
         hit = free & check.slice.is_in([code for code, *_ in over])
         held = held.with_columns(held_by=pl.when(hit).then(pl.lit(check.guard)).otherwise("held_by"))
-    return held, tuple(findings)
+    return held.drop_nulls("held_by").drop("steps"), tuple(findings)
+
+
+def with_held(proposals: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
+    """Proposals with the guard that holds them (`held_by`), by what `hold_slices` found."""
+    return proposals.join(held, on=_SLICE, how="left", nulls_equal=True, maintain_order="left")
 
 
 def _over_ceiling(free: pl.DataFrame, bases: pl.DataFrame, check: _Check) -> list[tuple[str, int, int, str]]:
     """Slices over the ceiling: code, steps, base, and the number that was passed; in order of code."""
     counts = (
         free.group_by(slice=check.slice)
-        .len("steps")
+        .agg(pl.col("steps").sum())
         .join(bases.group_by(slice=check.slice).agg(base=pl.col(check.base).sum()), on="slice", how="left")
         .with_columns(pl.col("base").fill_null(0))
         .drop_nulls("slice")

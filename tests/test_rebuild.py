@@ -10,6 +10,7 @@ import pytest
 
 from appliers.harness import APPLY, Arena, SwarmRequest, arena_of
 from appliers.plans import settings_of
+from belajarid_recon.apply.killpoints import KillPoint
 from belajarid_recon.apply.rebuild import rebuild_journal
 from belajarid_recon.apply.run import ApplyComponents, apply_plan
 from belajarid_recon.components import ScaledClock, SystemRandomness
@@ -71,6 +72,10 @@ def test_a_damaged_journal_is_made_anew_from_the_directory():
                 apply_plan(lock, case.run, case.plan, settings, components)
             assert refused.value.hint.startswith("belajarid-recon rebuild")
             arena.live(case, "rebuild", kill_after=0.01)
+            # The damaged journal has gone and the new one is not there: an apply must not take that for a run without one.
+            assert arena.live(case, "rebuild", point=f"{KillPoint.JOURNAL_ASIDE}:1")
+            with StateLock(case.run.state, purpose="test") as lock, pytest.raises(PlanError, match="is damaged"):
+                apply_plan(lock, case.run, case.plan, settings, components)
             assert not arena.live(case, "rebuild")
             assert case.run.status() is RunStatus.APPLYING
             assert not arena.live(case)

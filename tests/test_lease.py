@@ -279,6 +279,17 @@ def test_a_clock_that_stood_still_hides_no_later_start(tmp_path, other_host):
         first.require()
 
 
+def test_a_folder_of_which_nobody_can_tell_gives_no_leave(tmp_path):
+    """A share that answers with an error after a suspension: whether another host has taken over is not known."""
+    lease = taken(tmp_path, Clock())
+    lease.require()
+    folder = tmp_path / "state" / "lease"
+    folder.rename(tmp_path / "away")
+    folder.write_bytes(b"")
+    with pytest.raises(BusyError, match="lease cannot be read"):
+        lease.require()
+
+
 def test_what_was_given_back_gives_no_leave(tmp_path):
     """A worker that outlives its start writes nothing."""
     with Lease(lock_of(tmp_path), CLOCK, SystemRandomness()) as lease:

@@ -147,6 +147,18 @@ def test_a_damaged_file_is_refused_before_anything_is_sent(frame, tmp_path, plac
         read_plan(tmp_path)
 
 
+@pytest.mark.parametrize("numbers", [[2], [None], [0], [-1], [10**15], [9, 2]])
+def test_rows_behind_the_last_step_are_no_part_of_the_plan(tmp_path, numbers):
+    """Whatever number they bear: every row of the file is in the digest, and none is looked for by the number that stands there."""
+    frame = frame_of([("sd", "create", 3)])
+    write_plan(tmp_path, Plan(Steps.of(frame), FACTS))
+    step = pl.Series("step", numbers, dtype=pl.Int64)
+    added = pl.concat([frame.head(1)] * len(numbers)).with_columns(step, address=pl.lit("stranger@sd.belajar.id"))
+    pl.concat([frame, added]).write_parquet(tmp_path / "steps.parquet")
+    with pytest.raises(PlanError, match="changed after it was made"):
+        read_plan(tmp_path)
+
+
 def test_a_file_that_is_none_is_refused(tmp_path):
     """Neither one that is gone nor one with other columns is taken for steps."""
     with pytest.raises(PlanError, match="cannot be read"):

@@ -40,7 +40,10 @@ from belajarid_recon.schemas import Action, Jenjang, compact
 from belajarid_recon.state.journal import Event, EventState
 
 ACCOUNTS_AT_ONCE = 10_000
-"""Listed accounts in memory before they are compared: each comparison goes once through two columns of the tenant's steps."""
+"""Listed accounts of the plan in memory before they are compared: each comparison goes through the tenant's steps, which lie in another
+order than the list."""
+SIEVE_BYTES = 2**22
+"""Of a sieve, for each tenant that reads lists: with two million steps a sixteenth of the other accounts passes."""
 STEPS_PER_COMMIT = 64
 """Steps read one by one before what they say is committed: what a kill costs is reading these again."""
 MEMBERS_LISTED_MIN = 3
@@ -51,7 +54,7 @@ _OTHERS = frozenset(Action) - TOLD_BY_ACCOUNT - set(_UNITS)
 """What no list of accounts tells, members that no list of theirs has told among them."""
 _OF_THERE = TOLD_BY_ACCOUNT - {Action.CREATE}
 """Actions on accounts that a snapshot may show."""
-_MEMBER = pl.Schema({"step": pl.Int64, "address": pl.String})
+_MEMBER = pl.Schema({"step": pl.Int64, "action": pl.String, "address": pl.String, "member_id": pl.String})
 _FOUND = pl.Schema({"step": pl.Int64, "domain": pl.String})
 _WRITTEN = pl.col("address").str.to_lowercase().str.split("@").list.last()
 
@@ -69,6 +72,32 @@ def read_back(step: Step, account: Account | None) -> str:
 def _agrees(step: Step, account: Account) -> bool:
     """Whether an account of the step's person is the step's own and as it wrote it."""
     return step.target_id in {None, account.get("id")} and not read_back(step, account)
+
+
+_Accounts = dict[bytes, list[dict[str, Any]]]
+"""Listed accounts by account key: two may carry one marker."""
+
+
+class _Sieve:
+    """Account keys, as a bit each: lets through all that were added and few others. A list of 24 million accounts is mostly others."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray(SIEVE_BYTES)
+
+    def add(self, key: bytes) -> None:
+        """Let a key through from now."""
+        place, bit = self._of(key)
+        self._bits[place] |= bit
+
+    def __contains__(self, key: bytes) -> bool:
+        place, bit = self._of(key)
+        return bool(self._bits[place] & bit)
+
+    @staticmethod
+    def _of(key: bytes) -> tuple[int, int]:
+        # Keys are digests: any of their bits are as good as a hash.
+        number = int.from_bytes(key[:8], "big")
+        return (number >> 3) % SIEVE_BYTES, 1 << (number & 7)
 
 
 class Places:
@@ -228,10 +257,11 @@ class ReadBack:
     def _read_members(self) -> None:
         """Confirm what the member lists of groups with several changes show: a call tells of 200 members.
 
-        Memory is that of the changes' numbers and groups, which a plan has only where groups are on.
+        Memory is that of the changes' groups and members, which a plan has only where groups are on: a group's changes lie anywhere
+        among the others, and to look them up again would read most of them for each group.
         """
-        numbers = self._scope.steps.at(self._unread(_MEMBERS), ("step", "address"))
-        members = pl.concat([_MEMBER.to_frame(), *map(compact, numbers)])
+        changes = self._scope.steps.at(self._unread(_MEMBERS), _MEMBER.names())
+        members = pl.concat([_MEMBER.to_frame(), *map(compact, changes)])
         for (group,), steps in members.group_by("address", maintain_order=True):
             if steps.height < MEMBERS_LISTED_MIN or self._stopped:
                 continue
@@ -239,8 +269,8 @@ class ReadBack:
                 there = self._members(str(group))
                 agree = [
                     (step, "")
-                    for step in self._whole(steps["step"])
-                    if (step.member_id in there) is (step.action == Action.ADD_MEMBER)
+                    for step, action, _, member_id in steps.iter_rows()
+                    if (member_id in there) is (action == Action.ADD_MEMBER)
                 ]
                 self._commit(agree, last=False)
 
@@ -260,8 +290,8 @@ class ReadBack:
     def _read_all(self, left: Iterator[Step], read: Callable[[Step], str], *, last: bool) -> None:
         """Read step by step, as many at once as the tenant may have calls under way."""
 
-        def told(step: Step) -> tuple[Step, str] | None:
-            return None if self._stopped else (step, read(step))
+        def told(step: Step) -> tuple[int, str] | None:
+            return None if self._stopped else (step.step, read(step))
 
         with ThreadPoolExecutor(self._scope.settings.apply.in_flight, f"read-back-{self._tenant}") as pool:
             while group := list(islice(left, STEPS_PER_COMMIT)):
@@ -282,41 +312,50 @@ class ReadBack:
     def _read_pages(self, domain: str) -> None:
         """Confirm what the domain's list shows. A list that must start again has confirmed what it has."""
         for accounts in self._listed(domain):
-            self._commit([(step, "") for step in self._agreeing(accounts)], last=False)
+            self._commit([(step.step, "") for step in self._agreeing(accounts)], last=False)
             if self._stopped:
                 return
 
-    def _listed(self, domain: str) -> Iterator[list[dict[str, Any]]]:
-        """Accounts of a domain, ACCOUNTS_AT_ONCE or a few more."""
-        accounts: list[dict[str, Any]] = []
+    def _listed(self, domain: str) -> Iterator[_Accounts]:
+        """Accounts of a domain that steps to be read back may be about, ACCOUNTS_AT_ONCE or a few more."""
+        accounts, found = _Accounts(), 0
+        jenjang, sieve = Jenjang(self._tenant), self._sieve()
         what = f"accounts: {domain}"
         with suppress(StaleTokenError):
             for page in pages(lambda token: self._directory.list_accounts(domain, token), what, threading.Event()):
-                accounts += page.accounts
-                if len(accounts) >= ACCOUNTS_AT_ONCE or self._stopped:
+                for account in page.accounts:
+                    key, _ = account_key_of(account.get("externalIds"), jenjang)
+                    if key is not None and key in sieve:
+                        accounts.setdefault(key, []).append(account)
+                        found += 1
+                if found >= ACCOUNTS_AT_ONCE or self._stopped:
                     yield accounts
-                    accounts = []
+                    accounts, found = _Accounts(), 0
         if accounts:
             yield accounts
 
-    def _agreeing(self, accounts: list[dict[str, Any]]) -> Iterator[Step]:
+    def _sieve(self) -> _Sieve:
+        """Of the accounts of all steps to be read back."""
+        sieve = _Sieve()
+        for rows in self._scope.steps.at(self._unread(TOLD_BY_ACCOUNT), ("account_key",)):
+            for key in rows["account_key"].drop_nulls():
+                sieve.add(key)
+        return sieve
+
+    def _agreeing(self, accounts: _Accounts) -> Iterator[Step]:
         """Steps to be read back whose account is among `accounts` and as the step wrote it, each once."""
-        jenjang = Jenjang(self._tenant)
-        by_key: dict[bytes | None, list[dict[str, Any]]] = {}
-        for account in accounts:
-            by_key.setdefault(account_key_of(account.get("externalIds"), jenjang)[0], []).append(account)
-        keys = pl.Series([key for key in by_key if key is not None], dtype=pl.Binary).implode()
-        pieces = self._scope.steps.pieces(self._tenant, TOLD_BY_ACCOUNT, ("step", "account_key"))
-        listed = chain.from_iterable(rows.filter(pl.col("account_key").is_in(keys))["step"] for rows in pieces)
-        for step in self._whole(filter(self._scope.journal.awaits_reading, listed)):
-            if any(_agrees(step, account) for account in by_key.get(step.account_key, ())):
+        keys = pl.Series(accounts.keys(), dtype=pl.Binary).implode()
+        unread = self._scope.steps.at(self._unread(TOLD_BY_ACCOUNT), ("step", "account_key"))
+        listed = chain.from_iterable(rows.filter(pl.col("account_key").is_in(keys))["step"] for rows in unread)
+        for step in self._whole(listed):
+            if any(_agrees(step, account) for account in accounts.get(step.account_key or b"", ())):
                 yield step
 
-    def _commit(self, judged: list[tuple[Step, str]], *, last: bool) -> None:
+    def _commit(self, judged: list[tuple[int, str]], *, last: bool) -> None:
         """Write what was found out about steps: an empty reason confirms, and another contradicts if nothing is read after it."""
         reached(KillPoint.READ_BACK)
         events = [
-            Event(step.step, 0, EventState.CONTRADICTED if reason else EventState.CONFIRMED, reason=reason)
+            Event(step, 0, EventState.CONTRADICTED if reason else EventState.CONFIRMED, reason=reason)
             for step, reason in judged
             if last or not reason
         ]

@@ -104,7 +104,7 @@ def rebuild_journal(
     for directory in components.directories.values():
         directory.governor.stop = threading.Event()
     with taken_lease(lock, run, plan, settings, components, rebuilding=True) as lease:
-        reserve_addresses(run, plan.steps.scan())
+        reserve_addresses(run, plan.steps.scan(), plan.steps.require_same)
         # What the last requests did may not be in the lists yet.
         components.clock.sleep(settings.apply.lag_seconds)
         return _rebuild(lease, run, plan, settings, components)

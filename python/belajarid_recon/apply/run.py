@@ -180,12 +180,13 @@ def abandon_run(lock: StateLock, run: RunFolder, plan: Plan, clock: Clock) -> No
     lock.require(run.state)
     if run.journal.exists():
         try:
-            with Journal.open(run.journal, clock=clock) as journal:
-                _record_lifecycle(run, plan, journal)
-                _record_handoffs(run, plan, journal, clock)
+            opened = Journal.open(run.journal, clock=clock)
         except PlanError as error:
             run.mark(RunStatus.ABANDONED, clock, journal=error.message)
             return
+        with opened as journal:
+            _record_lifecycle(run, plan, journal)
+            _record_handoffs(run, plan, journal, clock)
     run.mark(RunStatus.ABANDONED, clock)
 
 
@@ -252,7 +253,7 @@ def journal_facts(run: RunFolder, plan: Plan, digest: str) -> dict[str, str]:
 
 
 def _reserve(run: RunFolder, plan: Plan) -> None:
-    reserve_addresses(run, plan.steps.scan())
+    reserve_addresses(run, plan.steps.scan(), plan.steps.require_same)
     reached(KillPoint.ADDRESSES_RESERVED)
 
 

@@ -14,7 +14,7 @@ from belajarid_recon.directory.interface import Account
 from belajarid_recon.errors import DirectoryError
 from belajarid_recon.schemas import DELETED, JENJANG_CODE, OBSERVED, Jenjang
 
-_MARKER = re.compile(rf"([0-9a-f]{{32}})\.({'|'.join(JENJANG_CODE)})", re.ASCII)
+_MARKER = re.compile(rf"[0-9a-f]{{32}}\.(?:{'|'.join(JENJANG_CODE)})")
 FINDING_MALFORMED = "malformed-marker"
 FINDING_FOREIGN = "marker-of-another-jenjang"
 FINDING_SEVERAL = "several-markers"

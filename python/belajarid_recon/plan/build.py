@@ -149,8 +149,8 @@ def _outcomes(creations: pl.DataFrame, context: PlanContext) -> pl.DataFrame:
         .when(pl.col("user_id").is_null())
         .then(pl.lit(NoStep.NO_USER_ID_FREE.value))
     )
-    given = pl.concat([given, before], how="diagonal").with_columns(refusal=refusal)
-    named = unknown.join(given, on="account_key", how="left")
+    given = pl.concat([given, before], how="diagonal")
+    named = unknown.join(given, on="account_key", how="left").with_columns(refusal=refusal)
     return pl.concat([conform(found, _OUTCOME) for found in (restored, named)])
 
 

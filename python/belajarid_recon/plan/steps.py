@@ -74,8 +74,10 @@ class Steps:
     def ranges(self) -> tuple[StepRange, ...]:
         """Which steps are whose, in the plan's order."""
         found: list[StepRange] = []
-        for rows in self._cut(0, self.height, ("step", "tenant", "action", "held_by"), ROWS_PER_GROUP):
-            for one in _ranges_of(rows):
+        for start in range(0, self.height, ROWS_PER_GROUP):
+            # By place in the file and not by the numbers that stand there: so every row is in a range, and the plan's digest asks it.
+            stop = min(start + ROWS_PER_GROUP, self.height)
+            for one in _ranges_of(self._read(start, stop, ("tenant", "action", "held_by")), start):
                 before = found[-1] if found else None
                 if before is not None and before[:2] == one[:2]:
                     found[-1] = before._replace(stop=one.stop, held=before.held + one.held)
@@ -129,7 +131,7 @@ class Steps:
 
     def scan(self) -> pl.LazyFrame:
         """All steps, for a query that takes few columns or few rows out of them. Raises as `pieces`, before the query."""
-        self._require_same()
+        self.require_same()
         return self._rows
 
     def whole(self) -> pl.DataFrame:
@@ -156,24 +158,35 @@ class Steps:
             start = end
 
     def _read(self, start: int, stop: int, columns: Sequence[str]) -> pl.DataFrame:
-        self._require_same()
+        self.require_same()
         try:
-            return self._rows.slice(start, stop - start).select(columns).collect()
+            rows = self._rows.slice(start, stop - start).select(columns).collect()
         except _UNREADABLE as error:
             raise _unreadable("cannot be read", self._file) from error
+        self.require_same()
+        return rows
 
-    def _require_same(self) -> None:
-        """Refuse a file that was written again: its content was checked once, and is read for as long as an apply takes."""
-        if _state_of(self._file) != self._state:
+    def require_same(self) -> None:
+        """Refuse a file that was written again: its content was checked once, and is read for as long as an apply takes.
+
+        Asked after a reading too: before it alone, the file could still be replaced in between.
+        """
+        try:
+            state = _state_of(self._file)
+        except OSError as error:
+            raise _unreadable("cannot be read", self._file) from error
+        if state != self._state:
             raise _unreadable("was changed while it was read", self._file)
 
 
-def _ranges_of(rows: pl.DataFrame) -> Iterator[StepRange]:
-    """The ranges of one piece."""
+def _ranges_of(rows: pl.DataFrame, start: int) -> Iterator[StepRange]:
+    """The ranges of one piece, whose first step is `start`."""
     runs = rows.group_by(pl.struct("tenant", "action").rle_id().alias("run"), maintain_order=True).agg(
-        pl.col("tenant", "action", "step").first(), stop=pl.col("step").last() + 1, held=pl.col("held_by").count()
+        pl.col("tenant", "action").first(), pl.len(), held=pl.col("held_by").count()
     )
-    return map(StepRange._make, runs.drop("run").iter_rows())
+    for tenant, action, length, held in runs.drop("run").iter_rows():
+        yield StepRange(tenant, action, start, start + length, held)
+        start += length
 
 
 def _state_of(file: Path | None) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -33,10 +34,11 @@ def write_frame_atomically(path: Path, frame: pl.DataFrame) -> None:
     write_rows_atomically(path, frame.lazy())
 
 
-def write_rows_atomically(path: Path, rows: pl.LazyFrame) -> None:
-    """The same of rows that are not in memory, and need not fit there."""
+def write_rows_atomically(path: Path, rows: pl.LazyFrame, check: Callable[[], None] = lambda: None) -> None:
+    """The same of rows that are not in memory, and need not fit there; `check` may still refuse them once they are read."""
     temporary = path.with_name(path.name + PART_SUFFIX)
     rows.sink_parquet(temporary, compression="zstd", row_group_size=ROWS_PER_GROUP)
+    check()
     fsync_file(temporary)
     temporary.replace(path)
     fsync_folder(path.parent)

@@ -12,6 +12,7 @@ anchor, which remembers its end.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,8 +28,10 @@ _LOST_HINT = "restore it from a backup; no address can be given without it"
 _CHAIN_BYTES = 16
 
 
-def reserve_addresses(run: RunFolder, steps: pl.LazyFrame) -> None:
+def reserve_addresses(run: RunFolder, steps: pl.LazyFrame, check: Callable[[], None] = lambda: None) -> None:
     """Write the run's segment: the addresses of accounts in all steps (schemas.STEP) that no guard holds. A second call changes nothing.
+
+    `check` refuses steps that turned out not to be the plan's while they were read.
 
     Aliases are addresses too. A group's address is nobody's: a step of a member names the group, and must not give the member
     its local part.
@@ -43,8 +46,8 @@ def reserve_addresses(run: RunFolder, steps: pl.LazyFrame) -> None:
     added = free.filter(pl.col("action") == Action.ADD_ALIAS).with_columns(address="alias")
     user_id = pl.col("address").str.split("@").list.first().str.to_lowercase()
     reserved = pl.concat([free, added]).drop_nulls("address").select("tenant", user_id=user_id, owner="account_key")
-    # In the plan's order, and what two steps name stands twice: to sort them would take them all into memory.
-    write_rows_atomically(path, reserved.select(ADDRESSES.names()))
+    # Not sorted, and what two steps name stands twice: to sort them would take them all into memory.
+    write_rows_atomically(path, reserved.select(ADDRESSES.names()), check)
     _enter(path)
 
 

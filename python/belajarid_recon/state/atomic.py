@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
 PART_SUFFIX = ".part"
 ROWS_PER_GROUP = 65_536
@@ -42,6 +43,19 @@ def write_rows_atomically(path: Path, rows: pl.LazyFrame, check: Callable[[], No
     fsync_file(temporary)
     temporary.replace(path)
     fsync_folder(path.parent)
+
+
+def write_pieces_atomically(path: Path, pieces: Iterable[pl.DataFrame], schema: pl.Schema) -> None:
+    """The same of tables that are made one by one, all of this schema; what making them raises is raised."""
+
+    def made(
+        columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _batch: int | None
+    ) -> Iterator[pl.DataFrame]:
+        if columns is not None or predicate is not None or rows is not None:
+            raise AssertionError("nothing is asked of these rows but to be written")
+        return iter(pieces)
+
+    write_rows_atomically(path, register_io_source(made, schema=schema))
 
 
 def fsync_file(path: Path) -> None:

@@ -5,15 +5,15 @@ Only what we suspended is ever restored, and only that is ever deleted: Google o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from pathlib import Path
 
 import polars as pl
 
 from belajarid_recon.errors import PlanError
-from belajarid_recon.schemas import Action, compact, conform
-from belajarid_recon.state.atomic import fsync_folder, write_frame_atomically
+from belajarid_recon.schemas import Action, conform
+from belajarid_recon.state.atomic import fsync_folder, write_pieces_atomically
 from belajarid_recon.state.folders import RunFolder, RunStatus, list_runs
 from belajarid_recon.state.journal import Journal
 
@@ -33,6 +33,7 @@ _EVENT = pl.Schema(
         "own": pl.Boolean,  # whether the event took place
     }
 )
+_KEY = pl.Schema({"account_key": pl.Binary})
 _LOST_HINT = "restore it from a backup; without it nobody is restored"
 
 
@@ -51,24 +52,30 @@ def record_lifecycle(
     path = _folder(run.state) / f"{run.run_id}.parquet"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fsync_folder(run.state)
-    events = pl.concat([_EVENT.to_frame(), *(_events(steps, journal) for steps in pieces)])
-    lifted = pl.DataFrame({"account_key": [] if live is None else live}, schema={"account_key": pl.Binary}).unique()
-    lifted = lifted.join(suspended_by_us(run.state, before=run), on="account_key", how="semi")
-    lifted = lifted.join(events.filter(pl.col("sent") | pl.col("done")), on="account_key", how="anti")
-    returned = events.filter((pl.col("action") == Action.UNDELETE) & pl.col("done"))
-    returned = returned.join(deleted_by_us(run.state, before=run), on="account_key", how="semi")
-    segment = pl.concat(
-        [
-            conform(events.filter("own"), LIFECYCLE),
-            conform(lifted.with_columns(event=pl.lit("restored")), LIFECYCLE),
-            conform(returned.with_columns(event=pl.lit("suspended")), LIFECYCLE),
-        ]
-    )
-    write_frame_atomically(path, segment.with_columns(on=pl.lit(on)).sort("account_key"))
+    rows = _segment(run, pieces, journal, pl.DataFrame({"account_key": [] if live is None else live}, schema=_KEY))
+    write_pieces_atomically(path, (conform(piece.with_columns(on=pl.lit(on)), LIFECYCLE) for piece in rows), LIFECYCLE)
+
+
+def _segment(
+    run: RunFolder, pieces: Iterable[pl.DataFrame], journal: Journal, live: pl.DataFrame
+) -> Iterator[pl.DataFrame]:
+    """Rows of the run's segment in the order of its steps, a piece of them in memory at a time; what others lifted comes last."""
+    lifted = live.unique(maintain_order=True)
+    lifted = lifted.join(suspended_by_us(run.state, before=run), on="account_key", how="semi", maintain_order="left")
+    deleted = deleted_by_us(run.state, before=run)
+    for steps in pieces:
+        events = _events(steps, journal)
+        touched = events.filter(pl.col("sent") | pl.col("done"))
+        lifted = lifted.join(touched, on="account_key", how="anti", maintain_order="left")
+        returned = touched.filter((pl.col("action") == Action.UNDELETE) & pl.col("done"))
+        returned = returned.join(deleted, on="account_key", how="semi", maintain_order="left")
+        yield events.filter("own")
+        yield returned.with_columns(event=pl.lit("suspended"))
+    yield lifted.with_columns(event=pl.lit("restored"))
 
 
 def _events(steps: pl.DataFrame, journal: Journal) -> pl.DataFrame:
-    """Steps that suspend, restore, delete or undelete (_EVENT), with texts of their own: memory is that of these steps alone."""
+    """Steps that suspend, restore, delete or undelete (_EVENT)."""
     ends = pl.col("action").is_in([Action.DELETE.value, Action.UNDELETE.value])
     changes = steps.filter(pl.col("target_id").is_not_null() & (ends | pl.col("suspended").is_not_null()))
     deletes, suspends = pl.col("action") == Action.DELETE, pl.col("suspended").fill_null(value=False)
@@ -83,7 +90,7 @@ def _events(steps: pl.DataFrame, journal: Journal) -> pl.DataFrame:
         .otherwise(pl.lit("restored")),
         target_id=pl.when(deletes).then("target_id"),
     ).with_columns(own=pl.when(suspends | deletes).then("sent").otherwise("done") & ~undeletes)
-    return compact(found.select(_EVENT.names()))
+    return found.select(_EVENT.names())
 
 
 def _of_steps(steps: pl.DataFrame, answer: Callable[[int], bool]) -> pl.Series:
@@ -105,18 +112,19 @@ def deleted_by_us(state: Path, *, before: RunFolder | None = None) -> pl.DataFra
 
 def _latest(state: Path, event: str, before: RunFolder | None) -> pl.DataFrame:
     """Accounts whose latest event is this one: LIFECYCLE, sorted."""
-    frames = [pl.DataFrame(schema={**LIFECYCLE, "place": pl.Int64})]
+    frames = [LIFECYCLE.to_frame()]
     _refuse_missing(state)
     paths = sorted(_folder(state).glob("*.parquet"))
-    for place, path in enumerate(path for path in paths if before is None or path.stem < before.run_id):
+    for path in (path for path in paths if before is None or path.stem < before.run_id):
         try:
             segment = conform(pl.read_parquet(path), LIFECYCLE).filter(pl.col("account_key").is_not_null())
         except (OSError, pl.exceptions.PolarsError) as error:
             raise PlanError(f"lifecycle segment cannot be read: {path}", hint=_LOST_HINT) from error
         if segment["event"].null_count():
             raise PlanError(f"lifecycle segment has no such column: {path}, column event", hint=_LOST_HINT)
-        frames.append(segment.with_columns(place=pl.lit(place, dtype=pl.Int64)))
-    latest = pl.concat(frames).sort("place").group_by("account_key").agg(pl.col("event", "on", "target_id").last())
+        frames.append(segment)
+    # A group has its rows in the order of the table: runs one after the other, and each in the order of its steps.
+    latest = pl.concat(frames).group_by("account_key").agg(pl.col("event", "on", "target_id").last())
     return latest.filter(pl.col("event") == event).sort("account_key")
 
 

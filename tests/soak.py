@@ -9,13 +9,12 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from appliers.harness import Report, SwarmRequest, swarms
 
 SWARM_KILLS = 2_000
 FRESH_SWARM_KILLS = 100
-AT_ONCE = 2
-"""Swarms side by side: one for each processor of a small machine."""
 SHOWN_MAX = 20
 
 
@@ -49,15 +48,12 @@ def _shares(kills: int, most: int) -> list[int]:
 
 
 def _run(requests: list[SwarmRequest], seed: int, *, forks: bool) -> Iterator[Report]:
-    """A few swarms at once, each with a seed of its own."""
-    for first in range(0, len(requests), AT_ONCE):
-        group = requests[first : first + AT_ONCE]
-        seeded = [SwarmRequest(**vars(request) | {"seed": seed + first + n}) for n, request in enumerate(group)]
-        for report in swarms(seeded, forks=forks):
-            _tell(f"{'forked' if forks else 'fresh'} {report.line()}")
-            for violation in report.violations[:SHOWN_MAX]:
-                _tell(f"  {violation.seed}: {violation.what}")
-            yield report
+    """The swarms, each with a seed of its own, told as they end."""
+    for report in swarms([replace(request, seed=seed + n) for n, request in enumerate(requests)], forks=forks):
+        _tell(f"{'forked' if forks else 'fresh'} {report.line()}")
+        for violation in report.violations[:SHOWN_MAX]:
+            _tell(f"  {violation.seed}: {violation.what}")
+        yield report
 
 
 def _tell(line: str) -> None:

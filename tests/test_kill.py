@@ -21,7 +21,7 @@ def swarmed(record_property: Callable[[str, object], None]) -> Callable[..., lis
     """Runs swarms side by side, and has what they came to printed at the end (conftest.py)."""
 
     def run(requests: list[SwarmRequest], *, forks: bool = True) -> list[Report]:
-        reports = swarms(requests, forks=forks)
+        reports = list(swarms(requests, forks=forks))
         for report in reports:
             record_property("swarm", report.line())
         return reports

@@ -302,10 +302,14 @@ def test_exactly_the_listed_methods_leave() -> None:
     assert not any(re.match(r"roles|roleAssignments\.(?!list)|users\.makeAdmin", name) for name in MAY_LEAVE)
 
 
-@pytest.mark.parametrize("key", ["admins%40sd.belajar.id", "Admins@SD.belajar.id", "03x"])
-def test_no_member_joins_a_group_that_holds_a_role(key: str) -> None:
-    """Under any of its names; and while nobody has read which groups do, none joins any group. Reading and removing may go on."""
-    path = f"/admin/directory/v1/groups/{key}/members"
+@pytest.mark.parametrize(
+    "key",
+    ["admins%40sd.belajar.id", "Admins@SD.belajar.id", "03x", "admins%2540sd.belajar.id", "%2530%2533x", "%30%33x"],
+)
+@pytest.mark.parametrize("slash", ["/", "%2F", "%252f"])
+def test_no_member_joins_a_group_that_holds_a_role(key: str, slash: str) -> None:
+    """Under any of its names in any spelling; while nobody has read which groups do, none joins any. Reading and removing may go on."""
+    path = f"/admin/directory/v1/groups{slash}{key}{slash}members"
     with pytest.raises(DirectoryError, match="before it is known"):
         refuse_member_of(None, "POST", f"{path}?alt=json")
     known = frozenset({"admins@sd.belajar.id", "03x"})

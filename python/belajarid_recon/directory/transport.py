@@ -170,12 +170,15 @@ def refuse_member_of(groups: Container[str] | None, method: str, target: str) ->
 
     `groups` are ids and addresses in lower case. Whoever joins such a group is an administrator. Raises DirectoryError.
     """
-    found = _MEMBERS.fullmatch(target.partition("?")[0]) if method == "POST" else None
-    if found is None:
+    path = target.partition("?")[0]
+    # As every server and proxy may read it: as it is, decoded, and decoded twice.
+    readings = (path, unquote(path), unquote(unquote(path))) if method == "POST" else ()
+    called = {unquote(found[1]).lower() for reading in readings if (found := _MEMBERS.fullmatch(reading))}
+    if not called:
         return
     if groups is None:
         why = "a member of a group, before it is known which groups hold a role"
-    elif unquote(found[1]).lower() in groups:
+    elif any(name in groups for name in called):
         why = "a member of a group that holds a role"
     else:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from belajarid_recon.directory.credentials import TOKEN_ATTEMPTS, TokenKeeper, l
 from belajarid_recon.directory.google import (
     HOLE,
     READ_ATTEMPTS,
+    SWAPPED_ATTEMPTS,
     GoogleDirectory,
     _Recipe,
     account_answer_verdict,
@@ -31,7 +32,7 @@ from belajarid_recon.directory.interface import StaleTokenError, Verdict
 from belajarid_recon.directory.transport import Wire, World
 from belajarid_recon.emulator.launch import EmulatorProcess
 from belajarid_recon.emulator.settings import EmulatorQuotas, EmulatorSettings
-from belajarid_recon.errors import BusyError, DirectoryError, SettingsError
+from belajarid_recon.errors import BusyError, DirectoryError, SettingsError, UnreachableError
 from belajarid_recon.schemas import Jenjang
 from belajarid_recon.settings import Settings
 from directory_server import (
@@ -280,13 +281,41 @@ def test_a_permanent_refusal_of_a_read_is_not_tried_again() -> None:
         assert len(server.received) == 1
 
 
-def test_an_absent_account_is_none_and_another_account_an_error() -> None:
-    """A 404 is an answer; an account with another id than the one asked for is a mix-up."""
-    with scripted([error(404, "notFound"), reply(200, echo(id="2002"))]) as server:
-        directory = directory_at(server.url)
-        assert directory.get_account("1001") is None
-        with pytest.raises(DirectoryError, match="another account"):
-            directory.get_account("1001")
+Read = Callable[[GoogleDirectory], Any]
+OTHER = echo(id="2002", primaryEmail="siti.aminah5678@smp.belajar.id")
+GROUP = {"id": "03x", "email": "guru@sd.belajar.id", "aliases": ["staf@sd.belajar.id"]}
+SWAPPED_READS: list[tuple[Read, dict[str, Any], dict[str, Any]]] = [
+    (lambda directory: directory.get_account("1001"), OTHER, echo()),
+    (lambda directory: directory.get_account(ADDRESS.upper()), OTHER, echo()),
+    (lambda directory: directory.get_account("lama@sd.belajar.id"), OTHER, echo(aliases=["Lama@sd.belajar.id"])),
+    (lambda directory: directory.list_accounts("sd.belajar.id", None), {"users": [OTHER]}, {"users": [OTHER, echo()]}),
+    (lambda directory: directory.get_group("guru@sd.belajar.id"), {"id": "1", "email": "x@sd.belajar.id"}, GROUP),
+    (lambda directory: directory.get_group("staf@sd.belajar.id"), {"id": "1", "email": "x@sd.belajar.id"}, GROUP),
+    (lambda directory: directory.list_groups("sd.belajar.id", None), {"groups": [{"email": "x@y.id"}]}, {"groups": []}),
+    (lambda directory: directory.has_member("guru@sd.belajar.id", "1001"), {"id": "2002"}, {"id": "1001"}),
+    (lambda directory: directory.get_orgunit("/A"), {"orgUnitPath": "/B"}, {"orgUnitPath": "/a"}),
+]
+
+
+@pytest.mark.parametrize(("read", "others", "own"), SWAPPED_READS)
+def test_an_answer_to_somebody_elses_question_is_asked_for_again(
+    read: Read, others: dict[str, Any], own: dict[str, Any]
+) -> None:
+    """Answers may be swapped under way: an account taken for another's, or a list for ended, would be believed."""
+    with scripted([reply(200, others), reply(200, own)]) as server:
+        assert read(directory_at(server.url))
+        assert len(server.received) == 2
+    with scripted([reply(200, others)]) as server:
+        with pytest.raises(UnreachableError, match="answers for another"):
+            read(directory_at(server.url))
+        assert len(server.received) == SWAPPED_ATTEMPTS
+
+
+def test_an_absent_account_is_none() -> None:
+    """A 404 is an answer."""
+    with scripted([error(404, "notFound")]) as server:
+        assert directory_at(server.url).get_account("1001") is None
+        assert len(server.received) == 1
 
 
 @pytest.mark.parametrize("status", [400, 410])
@@ -698,7 +727,7 @@ def test_a_write_is_asked_about_before_each_sending() -> None:
         directory.governor.may_write = refuse
         with pytest.raises(BusyError):
             directory.update_account("1", {"suspended": True})
-        directory.get_account("a@sd.belajar.id")
+        assert directory.domains() == []
         assert [received.method for received in server.received] == ["PUT", "PUT", "GET"]
 
 

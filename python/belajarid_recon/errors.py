@@ -22,6 +22,7 @@ class ExitStatus(IntEnum):
     PLAN_REFUSED = 7
     WORK_REMAINS = 8
     MACHINE = 9
+    ACCESS_REFUSED = 10
     INTERRUPTED = 130
 
 
@@ -32,6 +33,7 @@ class ErrorKind(Enum):
     FIX_SETTINGS = "fix-settings"
     RETRY_LATER = "retry-later"
     DIRECTORY = "directory"
+    ACCESS = "access"
     REPLAN = "replan"
     BUG = "bug"
 
@@ -41,6 +43,7 @@ _EXIT_STATUS = {
     ErrorKind.FIX_SETTINGS: ExitStatus.SETTINGS_REFUSED,
     ErrorKind.RETRY_LATER: ExitStatus.BUSY,
     ErrorKind.DIRECTORY: ExitStatus.DIRECTORY_UNAVAILABLE,
+    ErrorKind.ACCESS: ExitStatus.ACCESS_REFUSED,
     ErrorKind.REPLAN: ExitStatus.PLAN_REFUSED,
     ErrorKind.BUG: ExitStatus.BUG,
 }
@@ -84,6 +87,16 @@ class DirectoryError(ReconError):
     """The directory refused us or could not be reached, and no step can go on."""
 
     kind = ErrorKind.DIRECTORY
+
+
+class UnreachableError(DirectoryError):
+    """One tenant's directory does not answer, or refuses every call for want of quota; the others may go on."""
+
+
+class AccessError(DirectoryError):
+    """The directory does not take our credentials, or does not let us do this: waiting does not help."""
+
+    kind = ErrorKind.ACCESS
 
 
 class PlanError(ReconError):

@@ -19,6 +19,7 @@ Exit statuses: 0 done · 1 fault in the program · 2 wrong usage · 3 the extrac
 4 the settings are refused · 5 busy: locked by another run, or a port is in use ·
 6 the directory refuses or cannot be reached · 7 the plan is refused, or the state is older than its anchor ·
 8 work remains: steps are held, parked or contradicted, or what was compared differs · 9 the machine refuses: a full disk, a file ·
+10 the directory does not take the credentials, or allows less than is needed ·
 130 interrupted, go on with `apply`.
 """
 

@@ -16,7 +16,7 @@ from google.oauth2 import service_account
 from belajarid_recon.components import Clock
 from belajarid_recon.directory.connections import NoAnswerError, Request
 from belajarid_recon.directory.transport import SCOPES, Wire, World
-from belajarid_recon.errors import DirectoryError, SettingsError
+from belajarid_recon.errors import AccessError, SettingsError, UnreachableError
 from belajarid_recon.secrets import refuse_readable_by_others
 
 TOKEN_ATTEMPTS = 5
@@ -139,7 +139,7 @@ class TokenKeeper:
                 last = str(error)
             except google.auth.exceptions.GoogleAuthError:
                 # What the endpoint said may quote the key's account; the status is enough for the operator.
-                raise DirectoryError(
+                raise AccessError(
                     "the token endpoint refuses these credentials",
                     hint="check the service account's key, its delegation or role, and this machine's clock",
                 ) from None
@@ -149,7 +149,9 @@ class TokenKeeper:
                 return
             if attempt + 1 < TOKEN_ATTEMPTS:
                 self._clock.sleep(2.0**attempt)
-        raise DirectoryError(f"the token endpoint does not answer: {last}", hint="try again later; nothing was changed")
+        raise UnreachableError(
+            f"the token endpoint does not answer: {last}", hint="try again later; nothing was changed"
+        )
 
 
 def _lifetime_seconds(credentials: service_account.Credentials) -> float:

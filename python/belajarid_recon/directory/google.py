@@ -38,7 +38,7 @@ from belajarid_recon.directory.interface import (
 from belajarid_recon.directory.observed import carries_marker
 from belajarid_recon.directory.roles import groups_with_a_role
 from belajarid_recon.directory.transport import Transport
-from belajarid_recon.errors import DirectoryError, SettingsError
+from belajarid_recon.errors import AccessError, DirectoryError, SettingsError, UnreachableError
 from belajarid_recon.schemas import Jenjang
 
 PAGE_GROUPS = 200
@@ -47,6 +47,8 @@ READ_ATTEMPTS = 8
 """With pauses of 1, 2, 4 … 64 s: about two minutes. Google's own recipe ends after half a minute and says longer is fine."""
 BACKOFF_SECONDS_MAX = 64.0
 SEARCH_PAGES_MAX = 4
+SWAPPED_ATTEMPTS = 4
+"""Of a read whose answer is about something else: answers are swapped between two calls under way, and rarely twice."""
 ORGUNIT_FORBIDDEN = "#+/\\"
 """`/` cuts a path. `#` and `+` are not escaped by the client inside `{+orgUnitPath}`: a request would act on another unit."""
 UNREADABLE = "unreadable"
@@ -77,6 +79,18 @@ _RIGHTS_REASONS = frozenset(
     }
 )
 _STALE_TOKEN_STATUSES = frozenset({400, 410})
+
+
+Fits = Callable[[Mapping[str, Any]], bool]
+"""Whether a document answers what was asked."""
+
+
+def _fits_always(_document: Mapping[str, Any]) -> bool:
+    return True
+
+
+def _refuse_nothing(_answer: Answer) -> None:
+    pass
 
 
 class _FastJson(JsonModel):  # type: ignore[misc]  # the client ships no types
@@ -184,23 +198,20 @@ class GoogleDirectory:
         )
 
     def list_accounts(self, domain: str, token: str | None, *, deleted: bool = False) -> Page:
-        """One page (500) of the accounts whose primary address is in `domain`, unfiltered. Raises StaleTokenError."""
+        """One page (500) of the accounts whose primary address is in `domain`, unfiltered. Raises StaleTokenError.
+
+        One that has moved to another domain may still be among them.
+        """
         options = {"showDeleted": "true"} if deleted else {}
         request = self._users.list(
             domain=domain, maxResults=PAGE_ACCOUNTS, pageToken=token, fields=_LIST_FIELDS, **options
         )
-        page = self._page(request, token, domain)
+        page = self._page(request, token, domain, lambda page: _is_of_domain(page.get("users"), "primaryEmail", domain))
         return Page(page.get("users", []), page.get("nextPageToken"))
 
     def get_account(self, key: str) -> Account | None:
         """The account with this immutable id, address or alias; None where the server answers 404."""
-        answer = self._ask(self._get_user.request(key))
-        if answer.status == 404:
-            return None
-        account = self._document(answer)
-        if "@" not in key and account.get("id") != key:
-            raise DirectoryError("the directory answered for another account than the one that was asked for")
-        return account
+        return self._found(self._get_user.request(key), lambda account: _is_called(account, "primaryEmail", key))
 
     def find_by_marker(self, marker: str) -> list[dict[str, Any]]:
         """Accounts whose externalIds carry `marker`, by the directory's search, which lags by up to 36 hours.
@@ -240,8 +251,7 @@ class GoogleDirectory:
     def get_orgunit(self, path: str) -> Mapping[str, Any] | None:
         """The unit with this path; None where the server answers 404."""
         request = self._orgunits.get(customerId=self._facts.customer, orgUnitPath=path.lstrip("/"))
-        answer = self._ask(request)
-        return None if answer.status == 404 else self._document(answer)
+        return self._found(request, lambda unit: str(unit.get("orgUnitPath", "")).lower() == path.lower())
 
     def insert_orgunit(self, parent_path: str, name: str, description: str = "") -> Reply:
         """orgunits.insert, sent once. A 401 is ambiguous here: the unit may have been made all the same."""
@@ -290,27 +300,24 @@ class GoogleDirectory:
 
     def list_groups(self, domain: str, token: str | None) -> GroupPage:
         """One page (200) of the groups whose address is in `domain`. Raises StaleTokenError."""
-        page = self._page(self._groups.list(domain=domain, maxResults=PAGE_GROUPS, pageToken=token), token, domain)
+        request = self._groups.list(domain=domain, maxResults=PAGE_GROUPS, pageToken=token)
+        page = self._page(request, token, domain, lambda page: _is_of_domain(page.get("groups"), "email", domain))
         return GroupPage(page.get("groups", []), page.get("nextPageToken"))
 
     def list_members(self, group: str, token: str | None) -> MemberPage | None:
         """One page (200) of a group's direct members; None where the server answers 404. Raises StaleTokenError."""
         request = self._members.list(groupKey=group, maxResults=PAGE_GROUPS, pageToken=token)
-        answer = self._answered_page(request, token, group)
-        if answer.status == 404:
-            return None
-        page = self._document(answer)
-        return MemberPage(page.get("members", []), page.get("nextPageToken"))
+        page = self._found_page(request, token, group)
+        return None if page is None else MemberPage(page.get("members", []), page.get("nextPageToken"))
 
     def get_group(self, address: str) -> Group | None:
-        """The group with this address; None where the server answers 404."""
-        answer = self._ask(self._groups.get(groupKey=address))
-        return None if answer.status == 404 else self._document(answer)
+        """The group with this address, alias or immutable id; None where the server answers 404."""
+        return self._found(self._groups.get(groupKey=address), lambda group: _is_called(group, "email", address))
 
     def has_member(self, group: str, account_id: str) -> bool:
         """Whether the account is a direct member of the group. Not members.hasMember, which counts groups inside groups as well."""
-        answer = self._ask(self._members.get(groupKey=group, memberKey=account_id))
-        return answer.status != 404 and self._document(answer).get("id") == account_id
+        request = self._members.get(groupKey=group, memberKey=account_id)
+        return self._found(request, lambda member: member.get("id") == account_id) is not None
 
     def insert_group(self, body: Mapping[str, Any]) -> Reply:
         """groups.insert, sent once."""
@@ -381,16 +388,60 @@ class GoogleDirectory:
             return Reply(Verdict.DONE, sent.status)
         return _classified(sent, echoes)
 
-    def _page(self, built: Any, token: str | None, what: str) -> dict[str, Any]:  # noqa: ANN401 - HttpRequest, untyped
-        """One page of a list. Raises StaleTokenError when its token is no longer taken."""
-        return self._document(self._answered_page(built, token, what))
+    def _page(
+        self,
+        built: Any,  # noqa: ANN401 - HttpRequest, untyped
+        token: str | None,
+        what: str,
+        fits: Fits = _fits_always,
+    ) -> dict[str, Any]:
+        """One page of a list. Raises StaleTokenError when its token is no longer taken, and DirectoryError where there is no such list."""
+        page = self._found_page(built, token, what, fits)
+        if page is None:
+            raise DirectoryError(f"the directory of tenant {self.tenant} knows nothing of: {what}")
+        return page
 
-    def _answered_page(self, built: Any, token: str | None, what: str) -> Answer:  # noqa: ANN401 - HttpRequest, untyped
-        """The answer to a list's request. Raises StaleTokenError when its token is no longer taken."""
-        answer = self._ask(built)
-        if token is not None and answer.status in _STALE_TOKEN_STATUSES:
-            raise StaleTokenError(f"a list must start again: {what}")
-        return answer
+    def _found_page(
+        self,
+        built: Any,  # noqa: ANN401 - HttpRequest, untyped
+        token: str | None,
+        what: str,
+        fits: Fits = _fits_always,
+    ) -> dict[str, Any] | None:
+        """The same; None where the server answers 404."""
+
+        def refuse_stale(answer: Answer) -> None:
+            if token is not None and answer.status in _STALE_TOKEN_STATUSES:
+                raise StaleTokenError(f"a list must start again: {what}")
+
+        return self._found(built, fits, refuse_stale)
+
+    def _found(
+        self,
+        built: Any,  # noqa: ANN401 - HttpRequest, untyped
+        fits: Fits,
+        refuse: Callable[[Answer], None] = _refuse_nothing,
+    ) -> dict[str, Any] | None:
+        """The document a read asks for; None where the server answers 404. `refuse` may raise at any answer.
+
+        A document that does not fit answers somebody else's question, and is asked for again: an address would be taken for another's,
+        and a list for ended. Raises DirectoryError when it never fits.
+        """
+        for attempt in range(SWAPPED_ATTEMPTS):
+            if attempt:
+                self.governor.charge_retry(Kind.READ)
+                self._pause(attempt - 1, None)
+            answer = self._ask(built)
+            refuse(answer)
+            if answer.status == 404:
+                return None
+            document = self._document(answer)
+            if fits(document):
+                return document
+        raise UnreachableError(
+            f"the directory of tenant {self.tenant} answers for another than the one that was asked for",
+            hint="look for a proxy between this machine and the directory, then try again; nothing was changed",
+        )
 
     def close(self) -> None:
         """Close idle connections."""
@@ -445,7 +496,7 @@ class GoogleDirectory:
                 why, retry_after = f"status {answer.status}, {_reason(answer)}", _retry_after(answer)
             if attempt + 1 < READ_ATTEMPTS:
                 self._pause(attempt, retry_after)
-        raise DirectoryError(
+        raise UnreachableError(
             f"the directory of tenant {self.tenant} does not answer: {why}", hint="try again later; nothing was changed"
         )
 
@@ -479,6 +530,18 @@ def _refuse_address(account_id: str) -> None:
     """An address is not whose it was: after a rename it is an alias, after a deletion somebody else's. Raises DirectoryError."""
     if "@" in account_id:
         raise DirectoryError("an account is changed by its immutable id only: an address was given")
+
+
+def _is_called(document: Mapping[str, Any], own: str, key: str) -> bool:
+    """Whether an account or a group has this immutable id, address (`own` names the attribute) or alias."""
+    addresses = (document.get(own), *document.get("aliases", ()), *document.get("nonEditableAliases", ()))
+    return document.get("id") == key or key.lower() in (str(address).lower() for address in addresses)
+
+
+def _is_of_domain(listed: Sequence[Mapping[str, Any]] | None, own: str, domain: str) -> bool:
+    """Whether a page of accounts or groups may be one of this domain: all of another's are in another."""
+    end = f"@{domain}".lower()
+    return not listed or any(str(one.get(own, "")).lower().endswith(end) for one in listed)
 
 
 def _is_at(group: Mapping[str, Any], address: str) -> bool:
@@ -551,12 +614,12 @@ def _stop_without_rights(answer: Answer) -> None:
     """Raise DirectoryError when the answer says that this program may not do this here at all."""
     reason = _reason(answer)
     if answer.status == 401:
-        raise DirectoryError(
+        raise AccessError(
             "the directory does not take our token, not even a new one: status 401",
             hint="check the service account's key and delegation; steps without an answer are settled at the next start",
         )
     if answer.status == 403 and reason in _RIGHTS_REASONS:
-        raise DirectoryError(
+        raise AccessError(
             f"the service account may not do this: {reason}",
             hint="check its role or delegation, the scopes, and that the API is switched on",
         )

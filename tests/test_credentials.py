@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from belajarid_recon.components import ScaledClock, SystemRandomness
 from belajarid_recon.errors import ExitStatus
 from belajarid_recon.plan.definition import Plan
 from belajarid_recon.plan.file import read_plan
 from belajarid_recon.schemas import Jenjang
-from belajarid_recon.state.folders import RunFolder, RunStatus, list_runs
+from belajarid_recon.state.folders import RunFolder, RunStatus, list_runs, new_run
 from endings import refused_with
 from test_cli import plan_of, type_in
 from worlds import World, world
@@ -92,6 +93,17 @@ def test_a_plan_is_forecast_without_sending_anything(planned: World) -> None:
     assert "ends after" in type_in("forecast", "--settings", planned.settings_file).stdout
 
 
+def test_a_forecast_leaves_a_plan_in_the_making_alone(planned: World) -> None:
+    """It takes no lock, so a run without a plan is no leftover to it; a command that holds the state folder removes it."""
+    run, _ = run_of(planned)
+    making = new_run(run.state, ScaledClock(), SystemRandomness())
+    type_in("forecast", "--settings", planned.settings_file)
+    assert making.path.is_dir()
+    assert type_in("forecast", "--settings", planned.settings_file, "--run", run.run_id).exit_code == ExitStatus.DONE
+    assert type_in("apply", "--settings", planned.settings_file, "--run", "none").exit_code == ExitStatus.PLAN_REFUSED
+    assert not making.path.exists()
+
+
 @pytest.mark.parametrize(
     ("key", "status", "said"),
     [
@@ -114,11 +126,11 @@ def test_unfit_credentials_refuse_the_run_before_any_step(
 
 
 def test_credentials_revoked_under_way_stop_cleanly_and_nothing_is_lost(planned: World) -> None:
-    """After thirty accounts no token of the tenant is taken any more: status 6; with a good one the same command finishes."""
+    """After thirty accounts no token of the tenant is taken any more: a status of its own; with a good one the same command finishes."""
     tenant = busiest(planned)
     planned.emulator.fault("*", "status", status=401, reason="authError", tenant=tenant, after=30, times=None)
     stopped = type_in("apply", "--settings", planned.settings_file)
-    refused_with(stopped, ExitStatus.DIRECTORY_UNAVAILABLE, "does not take our token", "service account's key")
+    refused_with(stopped, ExitStatus.ACCESS_REFUSED, "does not take our token", "service account's key")
     run, plan = run_of(planned)
     assert run.status() is RunStatus.APPLYING
     made = sum(1 for _ in planned.emulator.accounts(Jenjang(tenant)))

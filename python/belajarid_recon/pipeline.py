@@ -369,7 +369,7 @@ def apply_run(settings: Settings, run_id: str | None = None, *, follower: ApplyF
         )
     components = Components.of(settings)
     with StateLock(settings.state, purpose="apply") as lock:
-        run = _chosen(settings.state, run_id)
+        run = _taken(lock, run_id)
         plan = read_plan(run.plan)
         handed_in = _handed_in(settings, components)
         # From here on the directory is another one than was read.
@@ -395,7 +395,7 @@ def rebuild_run(settings: Settings, run_id: str | None = None) -> tuple[RunFolde
     """Make the journal of a run that was begun anew from the directory. Returns the run and counts of steps by how they stand."""
     components = Components.of(settings)
     with StateLock(settings.state, purpose="rebuild") as lock:
-        run = _chosen(settings.state, run_id)
+        run = _taken(lock, run_id)
         handed_in = _handed_in(settings, components)
         return run, rebuild_journal(lock, run, read_plan(run.plan), settings, handed_in)
 
@@ -421,8 +421,8 @@ def verify_run(
     A verification's own reading that was stopped goes on, never one that was begun for a plan or before an apply.
     """
     components = Components.of(settings)
-    with StateLock(settings.state, purpose="verify"):
-        run = _chosen(settings.state, run_id)
+    with StateLock(settings.state, purpose="verify") as lock:
+        run = _taken(lock, run_id)
         made = read_plan(run.plan)
         folder = run.path / "verify-snapshot"
         shutil.rmtree(folder, ignore_errors=True)
@@ -446,7 +446,7 @@ def abandon_run(settings: Settings, run_id: str | None = None) -> RunFolder:
     """Give up a run that was begun. What it did stays done and the next snapshot finds it; its addresses stay reserved."""
     components = Components.of(settings)
     with StateLock(settings.state, purpose="abandon") as lock:
-        run = _chosen(settings.state, run_id)
+        run = _taken(lock, run_id)
         try:
             plan = read_plan(run.plan)
         except PlanError as error:  # what cannot be read cannot be applied, and must not block the next plan
@@ -513,9 +513,14 @@ def latest(settings: Settings) -> RunFolder:
     return run
 
 
+def _taken(lock: StateLock, run_id: str | None) -> RunFolder:
+    """The run chosen, for whoever holds the state folder, without what plans left that were killed."""
+    _remove_leftovers(lock.state)
+    return _chosen(lock.state, run_id)
+
+
 def _chosen(state: Path, run_id: str | None) -> RunFolder:
-    """The run named, else the unfinished one, else the latest."""
-    _remove_leftovers(state)
+    """The run named, else the unfinished one, else the latest. Changes nothing: a plan may be in the making."""
     run = open_run(state, run_id) if run_id else unfinished_run(state) or latest_run(state)
     if run is None:
         raise PlanError(f"no run yet: {state}", hint="make one with: belajarid-recon plan")

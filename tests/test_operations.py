@@ -62,6 +62,21 @@ def test_an_account_that_is_not_found_once_is_deleted_all_the_same(desk: Desk):
     assert marker("sd", number) not in desk.accounts()
 
 
+def test_an_undeletion_whose_answer_is_lost_is_done(desk: Desk):
+    """Readings say for long that it is not there, and what is back is refused to be brought back: then it is read once more."""
+    (number,) = numbers(1)
+    target_id = desk.plant(number, suspended=True)
+    desk.apply(desk.plan(update("sd", number, target_id, {"suspended": True}, family_name="Baru")))
+    desk.apply(desk.plan(one(number, Action.DELETE, target_id)))
+    desk.emulator.fault("users.undelete", "drop-after")
+    # The look, and every reading until the lag has passed.
+    desk.emulator.fault("users.get", "status", status=404, reason="notFound", times=1 + 6)
+    back = desk.apply(desk.plan(one(number, Action.UNDELETE, target_id, ou_path="/")))
+    assert (back.done, back.parked) == (1, 0), parked(desk)
+    assert [strike["method"] for strike in desk.emulator.strikes()].count("users.get") == 1 + 6
+    assert deleted_by_us(desk.state).is_empty()
+
+
 def test_a_member_that_is_not_found_once_is_removed_all_the_same(desk: Desk):
     """Likewise."""
     (number,) = numbers(1)

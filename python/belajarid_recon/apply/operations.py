@@ -60,6 +60,11 @@ class Operation(ABC):
         del directory, step
         return settle.rejection(reply)
 
+    def _there_or_refused(self, directory: Directory, step: Step, reply: Reply) -> Outcome:
+        """What a reading says when it says that the step is done, else the refusal."""
+        outcome = self.read(directory, step).outcome
+        return outcome if outcome.state is EventState.DONE else settle.rejection(reply)
+
 
 class CreateOrgunit(Operation):
     """orgunits.insert."""
@@ -82,8 +87,7 @@ class CreateOrgunit(Operation):
 
     def refused(self, directory: Directory, step: Step, reply: Reply) -> Outcome:
         """A unit that is there already is refused like one with a bad name; what counts is that it is there."""
-        outcome = self.read(directory, step).outcome
-        return outcome if outcome.state is EventState.DONE else settle.rejection(reply)
+        return self._there_or_refused(directory, step, reply)
 
 
 class CreateAccount(Operation):
@@ -163,6 +167,10 @@ class UndeleteAccount(Operation):
     def send(self, directory: Directory, step: Step, body: dict[str, Any]) -> Reply:
         """Send it once."""
         return directory.undelete_account(_required(step.target_id), body["orgUnitPath"])
+
+    def refused(self, directory: Directory, step: Step, reply: Reply) -> Outcome:
+        """An account that is back already is refused like one that is gone for good; what counts is that it is there."""
+        return self._there_or_refused(directory, step, reply)
 
     def read(self, directory: Readable, step: Step) -> Judgement:
         """Judge by the account with the immutable id."""

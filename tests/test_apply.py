@@ -6,6 +6,8 @@ import contextlib
 import itertools
 import os
 import signal
+import threading
+import time
 from base64 import b64encode
 from collections import Counter
 from dataclasses import replace
@@ -18,15 +20,17 @@ from hypothesis import strategies as st
 
 from appliers.desk import CLOCK, TENANTS, Desk, numbers, target_of
 from appliers.plans import creation, marker, orgunit, plan_of, settings_of, update
-from belajarid_recon.apply.body import attributes_of, fingerprint, read_steps
+from belajarid_recon.apply import operations
+from belajarid_recon.apply.body import Step, attributes_of, fingerprint, read_steps
 from belajarid_recon.apply.result import ApplyResult, Progress, count_result
 from belajarid_recon.apply.run import ApplyComponents, abandon_run, apply_plan
 from belajarid_recon.apply.settle import ApplyReason
+from belajarid_recon.apply.tenant import FAULTS_PARKED_MAX
 from belajarid_recon.components import ScaledClock
 from belajarid_recon.directory.connect import connect
 from belajarid_recon.directory.observed import npsn_of
 from belajarid_recon.directory.snapshot import SnapshotRequest, take_snapshots
-from belajarid_recon.errors import DirectoryError, PlanError
+from belajarid_recon.errors import DirectoryError, PlanError, UnreachableError
 from belajarid_recon.plan.contacts import contacts_digest, write_contacts
 from belajarid_recon.plan.definition import Plan
 from belajarid_recon.schemas import Jenjang
@@ -571,7 +575,9 @@ def test_the_window_is_never_exceeded(desk):
     reports: list[Progress] = []
     desk.apply(desk.plan(*(creation("smp", n) for n in numbers(120))), watch=reports.append, in_flight=5)
     assert max(intents_at_once(desk.runs[-1])) == 5
-    assert reports[-1] == Progress("smp", done=120, parked=0, held=0, total=120, confirmed=120)
+    last = Progress("smp", done=120, parked=0, held=0, total=120, confirmed=120)
+    assert reports[-1] == last._replace(calls=reports[-1].calls)
+    assert reports[-1].calls >= 120 > reports[0].calls
 
 
 def test_changes_fill_what_creations_leave(desk):
@@ -711,6 +717,80 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(desk, sent):
     assert stops > 3
     desk.apply(desk.plan(*(creation("smp", number) for number in people)))
     assert desk.attributes(people, "sd") == desk.attributes(people, "smp")
+
+
+def test_a_second_interrupt_says_nothing_of_what_is_under_way(desk):
+    """Like a kill: what was sent stays open for the next start to settle, and the journal stays whole."""
+    people = numbers(6)
+    plan, run = desk.plan(*(creation("sd", number) for number in people)), desk.new_run()
+    desk.emulator.fault("users.insert", "delay", seconds=3.0, times=None)
+
+    def press() -> None:
+        presses = [threading.Timer(at, os.kill, (os.getpid(), signal.SIGINT)) for at in (0.7, 1.2)]
+        for one in presses:
+            one.start()
+
+    reports: list[Progress] = []
+
+    def watch(progress: Progress) -> None:
+        reports.append(progress)
+        if len(reports) == 1:
+            press()
+
+    with pytest.raises(KeyboardInterrupt):
+        desk.apply(plan, run, watch=watch, in_flight=6)
+    with desk.journal(run) as journal:
+        open_intents = journal.open_intents()
+        assert len(open_intents) == 6
+        assert not any(sendings.stopped for sendings in open_intents.values())
+    desk.emulator.clear_faults()
+    time.sleep(3.0)  # what is under way has landed, and nobody is there to note it
+    assert desk.apply(plan, run).done == 6
+    desk.attributes(people, "sd")
+
+
+def test_a_tenant_that_cannot_be_reached_stops_no_other(desk):
+    """The others go on to their end, the run stays open, and the error names whom it is about; later the same call finishes."""
+    people = numbers(20)
+    plan, run = desk.plan(*(creation(tenant, number) for tenant in TENANTS for number in people)), desk.new_run()
+    desk.emulator.fault("*", "status", status=503, reason="backendError", tenant="sd", times=None, after=8)
+    with pytest.raises(UnreachableError, match="the directory of tenant sd does not answer") as ended:
+        desk.apply(plan, run, in_flight=4)
+    assert "the other tenants have gone on" in ended.value.hint
+    assert run.status() is RunStatus.APPLYING
+    with desk.journal(run) as journal:
+        done = [step for step in range(40) if journal.is_done(step)]
+        assert {step for step in range(20, 40) if journal.is_confirmed(step)} == set(range(20, 40)) <= set(done)
+        assert len(done) < 40
+    desk.emulator.clear_faults()
+    result = desk.apply(plan, run)
+    assert (result.done, result.parked) == (40, 0)
+    assert desk.attributes(people, "sd") == desk.attributes(people, "smp")
+
+
+def test_an_account_the_program_cannot_read_is_given_up_at_its_look_and_many_are_not(desk, monkeypatch):
+    """Nothing of it is under way, so no start would count it as a death. Where several are such, the fault is the program's own."""
+    few, many = numbers(3), numbers(4)
+    steps = {
+        number: update("sd", number, desk.plant(number), {"suspended": False}, suspended=True) for number in few + many
+    }
+    read = operations.completed
+
+    def fail(step: Step, body: dict[str, Any], account: Any) -> dict[str, Any]:
+        if step.target_id in strange:
+            raise ValueError("odd")
+        return read(step, body, account)
+
+    monkeypatch.setattr(operations, "completed", fail)
+    strange = {steps[few[0]]["target_id"]}
+    result = desk.apply(desk.plan(*(steps[number] for number in few)))
+    assert (result.done, result.parked_reasons) == (2, {ApplyReason.CRASHED: 1})
+    strange = {steps[number]["target_id"] for number in many}
+    run, plan = desk.new_run(), desk.plan(*(steps[number] for number in many))
+    with pytest.raises(ValueError, match="odd"):
+        desk.apply(plan, run)
+    monkeypatch.undo()
+    assert desk.apply(plan, run).parked == FAULTS_PARKED_MAX
 
 
 def test_a_refused_token_stops_all_tenants_cleanly(desk):

@@ -117,6 +117,7 @@ def test_a_followed_apply_tells_people_and_machines_the_same(office: Office, tmp
     counted = {t: [values[f"belajarid_recon_apply_{name}_steps", t] for name in names] for t in ("sd", "smp")}
     assert counted == {"sd": [30, 28, 1, 1, 28, 0], "smp": [30, 30, 0, 0, 30, 0]}
     assert values["belajarid_recon_apply_allowed_calls_per_second", "sd"] == 40
+    assert values["belajarid_recon_apply_calls_per_second", "sd"] > 0
     assert values["belajarid_recon_apply_running_bool", ""] == 0
     assert stat.S_IMODE(metrics.stat().st_mode) & 0o444 == 0o444
     lines = [orjson.loads(line) for line in events.read_bytes().splitlines()]
@@ -202,10 +203,11 @@ def test_a_pace_is_that_of_the_last_two_minutes():
     clock = SteppedClock()
     pace = ApplyPace({"sd": 2_400}, clock)
     for second in range(61):
-        pace(Progress("sd", done=10 * second, parked=0, held=100, total=1_300))
+        pace(Progress("sd", done=10 * second, parked=0, held=100, total=1_300, calls=30 * second))
         clock.sleep(1.0)
     (now,) = pace.tenants()
     assert now.steps_per_minute == pytest.approx(600, rel=0.03)
+    assert (now.calls_per_minute, now.calls_per_minute_allowed) == (pytest.approx(1_800, rel=0.03), 2_400)
     assert now.seconds_left == pytest.approx(60, rel=0.03)
     for _ in range(120):
         pace(Progress("sd", done=600, parked=0, held=100, total=1_300))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from appliers.desk import CLOCK, TENANTS, TIME_SCALE, Desk, numbers, target_of
 from appliers.plans import creation, marker, orgunit, plan_of, settings_of, update
+from belajarid_recon.apply import read_back as read_back_module
 from belajarid_recon.apply.body import Step, read_steps
 from belajarid_recon.apply.read_back import read_back
 from belajarid_recon.apply.result import Progress
@@ -161,6 +162,23 @@ def with_snapshot(desk: Desk, tenant: Jenjang) -> RunFolder:
     request = SnapshotRequest(run.snapshot, {tenant: desk.customer_ids[tenant]}, parts=2, threads=1, clock=CLOCK)
     take_snapshots({tenant: desk.directories[tenant]}, request)
     return run
+
+
+def test_what_the_program_cannot_make_sense_of_is_contradicted_and_stops_nothing(desk, monkeypatch):
+    """A fault at one account, by a list or by itself, at every start: the others are confirmed, and the run comes to its end."""
+    people = numbers(3)
+    ids = [desk.plant(number) for number in people]
+    judged = read_back_module.differing
+
+    def fail(step: Step, account: Any) -> tuple[str, ...]:
+        if step.target_id == ids[1]:
+            raise ValueError("odd")
+        return judged(step, account)
+
+    monkeypatch.setattr(read_back_module, "differing", fail)
+    result = desk.apply(desk.plan(*(suspend(number, one) for number, one in zip(people, ids, strict=True))))
+    assert (result.done, result.confirmed, result.contradicted) == (3, 2, 1)
+    assert result.contradictions == {ApplyReason.UNREADABLE: 1}
 
 
 def test_a_yes_that_changed_nothing_is_contradicted_and_mended_by_the_next_plan(desk):

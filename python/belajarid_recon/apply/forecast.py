@@ -98,7 +98,7 @@ def _forecast_tenant(tenant: str, steps: Steps, settings: Settings, latency_seco
         clock=clock,
         randomness=still,
         watch=lambda _: None,
-        stop=threading.Event(),
+        stops={tenant: threading.Event()},
     )
     apply = TenantApply(tenant, TenantParts(governor, caller, _VirtualWorkers(caller, clock), still), scope)
     apply.send_all()

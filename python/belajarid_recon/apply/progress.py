@@ -30,8 +30,10 @@ class TenantPace(NamedTuple):
 
     progress: Progress
     steps_per_minute: float
+    calls_per_minute: float
+    """What the quota counts: a creation costs one call, a change two or three."""
     calls_per_minute_allowed: int
-    """The tenant's quota. A creation costs one call, a change two or three."""
+    """The quota of all the tenant's senders together."""
     seconds_left: float | None
     """Until its last step is sent, at this pace; None where no pace is known."""
 
@@ -44,7 +46,7 @@ class ApplyPace:
         self._clock = clock
         self._lock = threading.Lock()
         self._latest: dict[str, Progress] = {}
-        self._samples: dict[str, deque[tuple[float, int]]] = {}
+        self._samples: dict[str, deque[tuple[float, int, int]]] = {}
 
     def __call__(self, progress: Progress) -> None:
         """Take a report."""
@@ -54,7 +56,7 @@ class ApplyPace:
             self._latest[progress.tenant] = progress
             samples = self._samples.setdefault(progress.tenant, deque())
             if not samples or now - samples[-1][0] >= SAMPLE_SECONDS:
-                samples.append((now, settled))
+                samples.append((now, settled, progress.calls))
             while now - samples[0][0] > WINDOW_SECONDS and len(samples) > 2:
                 samples.popleft()
 
@@ -64,13 +66,16 @@ class ApplyPace:
             return [self._pace(progress) for progress in self._latest.values()]
 
     def _pace(self, progress: Progress) -> TenantPace:
-        began, settled_then = self._samples[progress.tenant][0]
+        began, settled_then, calls_then = self._samples[progress.tenant][0]
         seconds = self._clock.monotonic() - began
         settled = progress.done + progress.parked
         left = progress.total - progress.held - settled
-        per_second = (settled - settled_then) / seconds if seconds >= SAMPLE_SECONDS else 0.0
+        known = seconds >= SAMPLE_SECONDS
+        per_second = (settled - settled_then) / seconds if known else 0.0
+        calls_per_second = (progress.calls - calls_then) / seconds if known else 0.0
         seconds_left = 0.0 if left <= 0 else left / per_second if per_second > 0 else None
-        return TenantPace(progress, per_second * 60, self._allowed.get(progress.tenant, 0), seconds_left)
+        allowed = self._allowed.get(progress.tenant, 0)
+        return TenantPace(progress, per_second * 60, calls_per_second * 60, allowed, seconds_left)
 
 
 class _Metric(NamedTuple):
@@ -95,8 +100,13 @@ def metrics_text(tenants: list[TenantPace], *, at: datetime, running: bool) -> s
             [(pace.progress.tenant, pace.steps_per_minute / 60) for pace in tenants],
         ),
         _Metric(
+            "calls_per_second",
+            "Calls a second, readings and repeats included, over the last two minutes of the endpoint's clock.",
+            [(pace.progress.tenant, pace.calls_per_minute / 60) for pace in tenants],
+        ),
+        _Metric(
             "allowed_calls_per_second",
-            "Calls a second that the tenant's quota allows.",
+            "Calls a second that the quotas of the tenant's senders allow together.",
             [(pace.progress.tenant, pace.calls_per_minute_allowed / 60) for pace in tenants],
         ),
         _Metric(
@@ -156,6 +166,7 @@ class EventLog:
             "tenant-progress",
             **_counts(pace.progress),
             steps_per_minute=round(pace.steps_per_minute, 1),
+            calls_per_minute=round(pace.calls_per_minute, 1),
             calls_per_minute_allowed=pace.calls_per_minute_allowed,
             seconds_left=None if seconds is None else round(seconds, 1),
         )

@@ -34,7 +34,7 @@ from belajarid_recon.directory.governor import StoppedError
 from belajarid_recon.directory.interface import Account, Directory, MemberPage, StaleTokenError
 from belajarid_recon.directory.observed import account_key_of, carries_marker
 from belajarid_recon.directory.snapshot import SnapshotFacts, read_facts, read_part
-from belajarid_recon.errors import DirectoryError, InputError
+from belajarid_recon.errors import DirectoryError, InputError, ReconError
 from belajarid_recon.plan.steps import Steps
 from belajarid_recon.schemas import Action, Jenjang, compact
 from belajarid_recon.state.journal import Event, EventState
@@ -69,9 +69,19 @@ def read_back(step: Step, account: Account | None) -> str:
     return contradiction(ApplyReason.NOT_AS_WRITTEN, names) if names else ""
 
 
+def _told(read: Callable[[Step], str], step: Step) -> str:
+    """What `read` says against a step. What no reading can make sense of is not as it was written, and stops no run."""
+    try:
+        return read(step)
+    except (ReconError, StoppedError):
+        raise
+    except Exception as error:
+        return contradiction(ApplyReason.UNREADABLE, (type(error).__name__,))
+
+
 def _agrees(step: Step, account: Account) -> bool:
     """Whether an account of the step's person is the step's own and as it wrote it."""
-    return step.target_id in {None, account.get("id")} and not read_back(step, account)
+    return step.target_id in {None, account.get("id")} and not _told(lambda step: read_back(step, account), step)
 
 
 _Accounts = dict[bytes, list[dict[str, Any]]]
@@ -182,6 +192,7 @@ class ReadBack:
         self._tenant = tenant
         self._directory = directory
         self._scope = scope
+        self._stop = scope.stops[tenant]
         self._places = places
         self._record = record
 
@@ -198,12 +209,12 @@ class ReadBack:
         if self._stopped or not self._awaits():
             return
         remaining = began + self._scope.settings.apply.lag_seconds - self._scope.clock.monotonic()
-        if pause(self._scope.clock, self._scope.stop, remaining):
+        if pause(self._scope.clock, self._stop, remaining):
             self._read(last=True)
 
     @property
     def _stopped(self) -> bool:
-        return self._scope.stop.is_set()
+        return self._stop.is_set()
 
     def _unread(self, actions: Collection[str] | None = None) -> Iterator[int]:
         """Numbers of the tenant's steps that are to be read back. Asks the journal, and reads no step."""
@@ -277,7 +288,7 @@ class ReadBack:
     def _members(self, group: str) -> set[Any]:
         """Ids of a group's members. Raises DirectoryError where it is not there."""
         found: set[Any] = set()
-        for page in pages(lambda token: self._member_page(group, token), "members", self._scope.stop):
+        for page in pages(lambda token: self._member_page(group, token), "members", self._stop):
             found.update(member.get("id") for member in page.members)
         return found
 
@@ -291,7 +302,7 @@ class ReadBack:
         """Read step by step, as many at once as the tenant may have calls under way."""
 
         def told(step: Step) -> tuple[int, str] | None:
-            return None if self._stopped else (step.step, read(step))
+            return None if self._stopped else (step.step, _told(read, step))
 
         with ThreadPoolExecutor(self._scope.settings.apply.in_flight, f"read-back-{self._tenant}") as pool:
             while group := list(islice(left, STEPS_PER_COMMIT)):

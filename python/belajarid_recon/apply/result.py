@@ -24,6 +24,8 @@ class Progress(NamedTuple):
     """Done steps whose values were read back later."""
     contradicted: int = 0
     """Done steps of which the directory later had other values."""
+    calls: int = 0
+    """Let through since this start, readings and repeats included: what the quota counts."""
 
 
 Watcher = Callable[[Progress], None]

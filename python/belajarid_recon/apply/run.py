@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from types import FrameType
 
 import polars as pl
@@ -21,7 +22,7 @@ from belajarid_recon.directory.epochs import note_epoch, refuse_newer_directory,
 from belajarid_recon.directory.governor import unfenced
 from belajarid_recon.directory.interface import Directory
 from belajarid_recon.directory.snapshot import seen_in_snapshot
-from belajarid_recon.errors import BusyError, PlanError
+from belajarid_recon.errors import BusyError, PlanError, UnreachableError
 from belajarid_recon.plan.contacts import ContactBook
 from belajarid_recon.plan.definition import Plan
 from belajarid_recon.schemas import OBSERVED
@@ -62,10 +63,10 @@ def apply_plan(
     """
     lock.require(run.state)
     check_turn(run)
-    stop = threading.Event()
-    for directory in components.directories.values():
+    stops = {tenant: threading.Event() for tenant in components.directories}
+    for tenant, directory in components.directories.items():
         # It stays after an error: whoever still waits for a place then hears it.
-        directory.governor.stop = stop
+        directory.governor.stop = stops[tenant]
     digest = plan.digest
     anchor = checked_anchor(settings.state_anchor, run.state, components.clock, components.randomness)
     check_world(plan, settings, components.directories)
@@ -88,14 +89,16 @@ def apply_plan(
             clock=components.clock,
             randomness=components.randomness,
             watch=components.watch,
-            stop=stop,
+            stops=stops,
         )
         _count_crashes(journal, settings.apply.crashes)
         tenants = _carried(run, plan, components.directories, scope)
         try:
-            _apply_tenants(tenants, stop)
+            _apply_tenants(tenants, scope.stop_all)
         except BaseException:
-            _leave_in_order(journal, {step for tenant in tenants for step in tenant.apply.faulty})
+            # After a second Ctrl-C they may still be committing what would be said otherwise here: that is left as a kill leaves it.
+            if not any(tenant.apply.at_work for tenant in tenants):
+                _leave_in_order(journal, {step for tenant in tenants for step in tenant.apply.faulty})
             raise
         reached(KillPoint.ALL_SETTLED)
         lease.require()
@@ -155,10 +158,23 @@ class _Carried:
     apply: TenantApply
     read_back: ReadBack
 
+    def settle_open(self) -> None:
+        """Settle what an earlier start left open."""
+        self.apply.settle_open()
+
+    def settle_suspects(self) -> None:
+        """Settle what may be the death of the program."""
+        self.apply.settle_suspects()
+
     def send_all(self) -> None:
         """Send what is not settled, then read back what was sent, whatever other tenants still have to send."""
         self.apply.send_all()
         self.read_back.run()
+
+    def go_on(self) -> None:
+        """Settle, send and read back, whatever other tenants still have to settle."""
+        self.settle_open()
+        self.send_all()
 
 
 def _carried(run: RunFolder, plan: Plan, directories: Mapping[str, Directory], scope: ApplyScope) -> list[_Carried]:
@@ -313,37 +329,53 @@ def _record_handoffs(run: RunFolder, plan: Plan, journal: Journal, clock: Clock)
     return handoffs.record_handoffs(run, steps(), journal, seen, clock.now())
 
 
-def _apply_tenants(tenants: list[_Carried], stop: threading.Event) -> None:
-    """Settle everywhere, then send and read back everywhere, tenants side by side; suspects one after the other in between.
+def _apply_tenants(tenants: list[_Carried], stop_all: Callable[[], None]) -> None:
+    """Settle, send and read back, tenants side by side, each as far as it comes.
 
-    Raises the first error, or KeyboardInterrupt.
+    Raises KeyboardInterrupt, or what went wrong once all have come to a clean end.
     """
     try:
-        with _interrupts_set(stop) as interrupted:
-            for phase in (_settle_open, _settle_suspects, _send_all):
-                phase(tenants)
+        with _interrupts_set(stop_all) as interrupted:
+            for phase in _phases(tenants):
+                phase([tenant for tenant in tenants if not tenant.apply.errors])
+                _raise_errors(tenants, unreachable=False)
                 if interrupted.is_set():
                     raise KeyboardInterrupt
+        _raise_errors(tenants, unreachable=True)
     finally:
         for tenant in tenants:
             tenant.apply.close()
 
 
-def _settle_open(tenants: list[_Carried]) -> None:
-    _side_by_side(tenants, lambda tenant: tenant.apply.settle_open())
+def _phases(tenants: list[_Carried]) -> list[Callable[[list[_Carried]], None]]:
+    """What tenants do side by side. They wait for each other only where there are suspects: one at a time is under way anywhere."""
+    if not any(tenant.apply.has_suspects() for tenant in tenants):
+        return [partial(_side_by_side, phase=_Carried.go_on)]
+    return [
+        partial(_side_by_side, phase=_Carried.settle_open),
+        _settle_suspects,
+        partial(_side_by_side, phase=_Carried.send_all),
+    ]
 
 
 def _settle_suspects(tenants: list[_Carried]) -> None:
     for tenant in tenants:
-        _side_by_side([tenant], lambda tenant: tenant.apply.settle_suspects())
+        _side_by_side([tenant], _Carried.settle_suspects)
 
 
-def _send_all(tenants: list[_Carried]) -> None:
-    _side_by_side(tenants, _Carried.send_all)
+def _raise_errors(tenants: list[_Carried], *, unreachable: bool) -> None:
+    """Raise the first error that stops all tenants; with `unreachable` then those that stopped one, all in one message."""
+    errors = [error for tenant in tenants for error in tenant.apply.errors]
+    for error in errors:
+        if not isinstance(error, UnreachableError):
+            raise error
+    if errors and unreachable:
+        message = "; ".join(dict.fromkeys(map(str, errors)))
+        raise UnreachableError(message, hint="apply again later: the other tenants have gone on; nothing is lost")
 
 
 @contextmanager
-def _interrupts_set(stop: threading.Event) -> Iterator[threading.Event]:
+def _interrupts_set(stop_all: Callable[[], None]) -> Iterator[threading.Event]:
     """Turn the first Ctrl-C or SIGTERM inside the block into a wish to stop; a second one gets through. Yields whether there was one.
 
     A handler, because an exception may strike anywhere; and in Python 3.11 one that strikes Thread.join marks a running thread as
@@ -362,7 +394,7 @@ def _interrupts_set(stop: threading.Event) -> Iterator[threading.Event]:
     def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
         put_back()
         interrupted.set()
-        stop.set()
+        stop_all()
 
     for number in previous:
         signal.signal(number, ask_to_stop)
@@ -373,18 +405,16 @@ def _interrupts_set(stop: threading.Event) -> Iterator[threading.Event]:
 
 
 def _side_by_side(tenants: list[_Carried], phase: Callable[[_Carried], None]) -> None:
-    """Run a phase in a thread for each tenant, and raise what went wrong once all have come to a clean end."""
+    """Run a phase in a thread for each tenant, until all have come to a clean end; what went wrong stands in their `errors`."""
     threads = [
         threading.Thread(target=_guarded, args=(tenant, phase), name=f"apply-{tenant.apply.tenant}", daemon=True)
         for tenant in tenants
     ]
-    for thread in threads:
+    for tenant, thread in zip(tenants, threads, strict=True):
+        tenant.apply.at_work = True
         thread.start()
     for thread in threads:
         thread.join()
-    for tenant in tenants:
-        for error in tenant.apply.errors:
-            raise error
 
 
 def _guarded(tenant: _Carried, phase: Callable[[_Carried], None]) -> None:
@@ -392,3 +422,5 @@ def _guarded(tenant: _Carried, phase: Callable[[_Carried], None]) -> None:
         phase(tenant)
     except BaseException as error:
         tenant.apply.fail(error)
+    finally:
+        tenant.apply.at_work = False

@@ -56,6 +56,8 @@ class ApplyReason(StrEnum):
     """Parked: the directory says no for good."""
     NOT_AS_WRITTEN = "not-as-written"
     """Contradicted: the directory said yes, and has other values. The attributes' names follow after a colon."""
+    UNREADABLE = "unreadable-after-write"
+    """Contradicted: the program failed at what the directory has. The fault's class follows after a colon."""
     GONE_AFTER_WRITE = "gone-after-write"
     """Contradicted: the directory said yes, and what was written is not there."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -39,7 +39,7 @@ from belajarid_recon.apply.workers import Answer, Call, Landing, ThreadWorkers, 
 from belajarid_recon.components import Clock, Randomness
 from belajarid_recon.directory.governor import Governor, Kind
 from belajarid_recon.directory.interface import Directory
-from belajarid_recon.errors import DirectoryError, PlanError, ReconError
+from belajarid_recon.errors import DirectoryError, PlanError, ReconError, UnreachableError
 from belajarid_recon.plan.build import LANE
 from belajarid_recon.plan.steps import Steps
 from belajarid_recon.schemas import Action
@@ -49,6 +49,8 @@ from belajarid_recon.state.journal import Event, EventState, Sendings
 BACKOFF_SECONDS_MAX = 64.0
 STEPS_AHEAD = 2_048
 """New steps of a lane and stream in memory: a few hundred kilobytes, of which a tenant with every action holds a dozen."""
+FAULTS_PARKED_MAX = 3
+"""Steps of a tenant that one start gives up because reading their accounts is a fault of the program."""
 THROTTLED_MAX = 500
 """Throttled replies to one step before the tenant stops. With the longest backoff that is a working day of refusals."""
 
@@ -64,7 +66,13 @@ class ApplyScope:
     clock: Clock
     randomness: Randomness
     watch: Watcher
-    stop: threading.Event
+    stops: Mapping[str, threading.Event]
+    """By tenant: asks it to bring in what is under way, to commit it, and to end."""
+
+    def stop_all(self) -> None:
+        """Ask all tenants to stop."""
+        for stop in self.stops.values():
+            stop.set()
 
 
 def _without_contacts(flight: Flight) -> Flight:
@@ -148,7 +156,7 @@ def real_parts(tenant: str, directory: Directory, scope: ApplyScope) -> TenantPa
     chosen = scope.settings.apply
     return TenantParts(
         governor=directory.governor,
-        caller=Sender(directory, scope.clock, chosen.lag_seconds, scope.stop),
+        caller=Sender(directory, scope.clock, chosen.lag_seconds, scope.stops[tenant]),
         workers=ThreadWorkers(f"apply-{tenant}", chosen.in_flight, scope.clock),
         passwords=PasswordHashes(scope.settings.password_rounds(), scope.randomness),
     )
@@ -162,7 +170,10 @@ class TenantApply:
         self.errors: list[BaseException] = []
         self.faulty: set[int] = set()
         """Steps whose call ended in a fault of the program: at the next start they count as under way at its death."""
+        self.at_work = False
+        """Whether a thread carries out a phase of this tenant."""
         self._scope = scope
+        self._stop = scope.stops[tenant]
         self._caller = parts.caller
         self._workers = parts.workers
         self._passwords = parts.passwords
@@ -174,9 +185,14 @@ class TenantApply:
         """Those at work: units and groups before accounts."""
         self._alone: Lanes | None = None
         """Those of a step that must be under way alone."""
+        self._faults_parked = 0
         self._full = False
         """Whether the tenant has taken no more accounts."""
         self._progress = self._counts()
+
+    def has_suspects(self) -> bool:
+        """Whether the run has steps, of whichever tenant, that were under way at too many deaths of the program."""
+        return any(self._is_suspect(sendings) for _, sendings in self._unsettled())
 
     def settle_open(self) -> None:
         """Settle by reading what an earlier start left open, and take up what it was about to send again. Sends nothing."""
@@ -188,7 +204,7 @@ class TenantApply:
             flight = self._resumed(step, sendings)
             if not sendings.open:
                 self._send_again(flight, after_seconds=0.0)
-            elif not self._scope.stop.is_set():
+            elif not self._stop.is_set():
                 self._lanes.handed_out(flight)
                 self._hand_out([flight], self._settle)
                 if self._under_way == window:
@@ -201,7 +217,7 @@ class TenantApply:
         journal = self._scope.journal
         suspects = {step: sendings for step, sendings in self._unsettled() if self._is_suspect(sendings)}
         for step in read_steps(self._scope.steps.at(suspects), self._ours):
-            if self._scope.stop.is_set():
+            if self._stop.is_set():
                 break
             flight = self._resumed(step, suspects[step.step])
             journal.commit([Event(step.step, flight.attempt, EventState.ALONE)])
@@ -221,7 +237,7 @@ class TenantApply:
             self._container_lanes.add_new(action, stream, self._fresh(EVERY, action))
         self._lanes = self._container_lanes
         self._run(window=1)
-        if not self._scope.stop.is_set():
+        if not self._stop.is_set():
             for action, stream, condition in self._account_streams():
                 self._account_lanes.add_new(action, stream, self._fresh(condition, action))
             self._lanes = self._account_lanes
@@ -232,13 +248,12 @@ class TenantApply:
             self.errors.append(DirectoryError(message, hint="have it raised, then apply again: its creations go on"))
 
     def fail(self, error: BaseException) -> None:
-        """Remember what stops this apply, and ask all tenants to stop."""
+        """Remember what stops this tenant, and all others unless it is this one's directory that cannot be reached."""
         self.errors.append(error)
-        self.stop()
-
-    def stop(self) -> None:
-        """Ask all tenants to bring in what is under way, to commit it, and to end."""
-        self._scope.stop.set()
+        if isinstance(error, UnreachableError):
+            self._stop.set()
+        else:
+            self._scope.stop_all()
 
     def close(self) -> None:
         """End the workers."""
@@ -249,7 +264,7 @@ class TenantApply:
         events: list[Event] = []
         while True:
             free = window - self._under_way
-            group = [] if self._scope.stop.is_set() else self._take(free)
+            group = [] if self._stop.is_set() else self._take(free)
             sendings = [flight for flight in group if not flight.must_look]
             self._commit(events, sendings)
             self._hand_out(sendings, self._send)
@@ -258,7 +273,7 @@ class TenantApply:
                 # With a full window, wait until half of it is free; otherwise for the next landing, or for room.
                 full = len(group) == free
                 events = self._collect(window // 2 if full else self._under_way - 1, until_room=not full)
-            elif not self._lanes.is_empty and not self._scope.stop.is_set():
+            elif not self._lanes.is_empty and not self._stop.is_set():
                 events = []
                 self._scope.clock.sleep(min(self._seconds_to_room(), SLEEP_SECONDS_MAX))
             else:
@@ -348,6 +363,8 @@ class TenantApply:
         flight, outcome, error = landing
         self._lanes.landed(flight)
         if error is not None:
+            if self._may_park_fault(flight, error):
+                return Event(flight.step.step, flight.attempt, EventState.PARKED, reason=ApplyReason.CRASHED)
             if not isinstance(error, ReconError):
                 self.faulty.add(flight.step.step)
             self.fail(error)
@@ -370,6 +387,19 @@ class TenantApply:
                 self._send_again(flight, after_seconds=max(self._backoff(used), outcome.retry_after_seconds or 0.0))
         return Event(flight.step.step, flight.attempt, state, outcome.status, reason, outcome.target_id)
 
+    def _may_park_fault(self, flight: Flight, error: BaseException) -> bool:
+        """Whether a fault of the program at a look is the step's own: nothing of it is under way, so no start would count it.
+
+        Not of many steps: then the fault is not theirs, and parking would give them all up.
+        """
+        if not isinstance(error, Exception) or isinstance(error, ReconError):
+            return False
+        sendings = self._scope.journal.sendings(flight.step.step)
+        if (sendings is not None and sendings.open) or self._faults_parked == FAULTS_PARKED_MAX:
+            return False
+        self._faults_parked += 1
+        return True
+
     def _throttled(self, flight: Flight, outcome: Outcome) -> None:
         if outcome.reason == ApplyReason.USER_LIMIT:
             self._full = True
@@ -378,7 +408,7 @@ class TenantApply:
         throttled = flight.throttled + 1
         if throttled > THROTTLED_MAX:
             message = f"the directory of tenant {self.tenant} refuses every call for want of quota"
-            self.fail(DirectoryError(message, hint="apply again when the quota is back; nothing is lost"))
+            self.fail(UnreachableError(message, hint="apply again when the quota is back; nothing is lost"))
             return
         seconds = max(self._backoff(throttled), outcome.retry_after_seconds or 0.0)
         self._send_again(flight._replace(throttled=throttled), after_seconds=seconds)
@@ -448,7 +478,7 @@ class TenantApply:
             parked += journal.is_settled(step) and not journal.is_done(step)
             confirmed += journal.is_confirmed(step)
             contradicted += journal.is_contradicted(step)
-        return Progress(self.tenant, done, parked, held, total, confirmed, contradicted)
+        return Progress(self.tenant, done, parked, held, total, confirmed, contradicted, self._governor.calls)
 
     def record(self, events: list[Event]) -> None:
         """Make what was read back durable, and tell the watcher."""
@@ -464,5 +494,6 @@ class TenantApply:
             parked=before.parked + states[EventState.PARKED],
             confirmed=before.confirmed + states[EventState.CONFIRMED],
             contradicted=before.contradicted + states[EventState.CONTRADICTED],
+            calls=self._governor.calls,
         )
         self._scope.watch(self._progress)

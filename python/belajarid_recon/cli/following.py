@@ -83,13 +83,25 @@ class Following:
         """All tenants as they are now."""
         table = Table(title="Apply", title_justify="left")
         table.add_column("tenant")
-        for name in ("done", "of", "held", "parked", "confirmed", "contradicted", "steps/min", "quota/min", "left"):
+        for name in (
+            "done",
+            "of",
+            "held",
+            "parked",
+            "confirmed",
+            "contradicted",
+            "steps/min",
+            "calls/min",
+            "allowed",
+            "left",
+        ):
             table.add_column(name, justify="right")
         for pace in self._pace.tenants():
             at = pace.progress
             counts = (at.done, at.total, at.held, at.parked, at.confirmed, at.contradicted)
             rates = (
                 f"{pace.steps_per_minute:,.0f}",
+                f"{pace.calls_per_minute:,.0f}",
                 f"{pace.calls_per_minute_allowed:,}",
                 _duration(pace.seconds_left),
             )
@@ -129,7 +141,10 @@ class Following:
 def following(printer: Printer, settings: Settings, files: ProgressFiles | None = None) -> Iterator[Following]:
     """Follow an apply while the block runs; set `result` on what is yielded when it came to its end."""
     clock = ScaledClock(settings.endpoint.time_scale)
-    allowed = {tenant.value: settings.quotas_of(tenant).calls_per_minute for tenant in settings.tenants}
+    allowed = {
+        tenant.value: settings.quotas_of(tenant).calls_per_minute * (1 + len(account.more_senders))
+        for tenant, account in settings.tenants.items()
+    }
     follower = Following(printer, ApplyPace(allowed, clock), clock, files or ProgressFiles())
     outcome = "bug"
     try:
@@ -160,8 +175,8 @@ def _line(pace: TenantPace) -> str:
     at = pace.progress
     return (
         f"{at.tenant}: {at.done:,} of {at.total:,} done, {at.held:,} held, {at.parked:,} parked, {at.confirmed:,} confirmed, "
-        f"{at.contradicted:,} contradicted; {pace.steps_per_minute:,.0f} steps a minute, quota "
-        f"{pace.calls_per_minute_allowed:,} calls; left: {_duration(pace.seconds_left)}"
+        f"{at.contradicted:,} contradicted; {pace.steps_per_minute:,.0f} steps and "
+        f"{pace.calls_per_minute:,.0f} of {pace.calls_per_minute_allowed:,} calls a minute; left: {_duration(pace.seconds_left)}"
     )
 
 

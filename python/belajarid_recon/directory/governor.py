@@ -296,6 +296,8 @@ class Governor:
         self._started_at = clock.now().timestamp()
         self.may_write: Callable[[], None] = unfenced
         """For the caller's transport to ask before each sending of a write; it stops it by raising."""
+        self.calls = 0
+        """That were let through since the start, of every kind."""
         self.stop = threading.Event()
         """Ends every long wait with StoppedError once it is set: a pause may last for minutes."""
         kept = pauses.seconds_left(tenant) if pauses else {}
@@ -401,6 +403,7 @@ class Governor:
         stream.retries.sent(now)
         stream.gate.under_way += 1
         self._gate.under_way += 1
+        self.calls += 1
         return permit, max(slots)
 
     def _next_sender(self, now: float) -> int:

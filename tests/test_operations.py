@@ -62,6 +62,27 @@ def test_an_account_that_is_not_found_once_is_deleted_all_the_same(desk: Desk):
     assert marker("sd", number) not in desk.accounts()
 
 
+@pytest.mark.parametrize("action", [Action.DELETE, Action.ADD_ALIAS, Action.REMOVE_ALIAS])
+def test_what_was_found_while_settling_counts_more_than_that_it_is_not_found_last(desk: Desk, action: Action):
+    """The request was lost, five readings show the account as it was, and the last does not find it: it is sent again."""
+    (number,) = numbers(1)
+    target_id = desk.plant(number, suspended=True, aliases=[f"budi.lama{number}@sd.belajar.id"])
+    there = {"alias": f"budi.lama{number}@sd.belajar.id"} if action is Action.REMOVE_ALIAS else {}
+    wanted = there | ({"alias": f"budi.baru{number}@sd.belajar.id"} if action is Action.ADD_ALIAS else {})
+    method = {
+        Action.DELETE: "users.delete",
+        Action.ADD_ALIAS: "users.aliases.insert",
+        Action.REMOVE_ALIAS: "users.aliases.delete",
+    }[action]
+    desk.emulator.fault(method, "drop-before")
+    # A look and a settling: adding an alias looks at the alias's holder as well, each time.
+    readings = 6 * (2 if action is Action.ADD_ALIAS else 1)
+    desk.emulator.fault("users.get", "status", status=404, reason="notFound", after=readings, times=2)
+    before = desk.applied()
+    assert desk.apply(desk.plan(one(number, action, target_id, **wanted))).done == 1, parked(desk)
+    assert desk.applied() == before + 1
+
+
 def test_an_undeletion_whose_answer_is_lost_is_done(desk: Desk):
     """Readings say for long that it is not there, and what is back is refused to be brought back: then it is read once more."""
     (number,) = numbers(1)

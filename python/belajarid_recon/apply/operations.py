@@ -274,8 +274,8 @@ class _Membership(Operation):
         there = directory.has_member(address, _required(step.member_id))
         if there is self.wanted:
             # A member that is not there may only not be found just now.
-            return Judgement(Outcome(EventState.DONE), final=self.wanted)
-        return Judgement(ABSENT, final=False)
+            return Judgement(Outcome(EventState.DONE), final=self.wanted, found=there)
+        return Judgement(ABSENT, final=False, found=there)
 
 
 class AddMember(_Membership):

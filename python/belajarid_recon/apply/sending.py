@@ -9,7 +9,7 @@ from typing import Any
 from belajarid_recon.apply.body import Step
 from belajarid_recon.apply.killpoints import KillPoint, reached
 from belajarid_recon.apply.operations import operation_of
-from belajarid_recon.apply.settle import ApplyReason, Outcome, Ready, contact_refusal
+from belajarid_recon.apply.settle import ABSENT, ApplyReason, Judgement, Outcome, Ready, contact_refusal
 from belajarid_recon.components import Clock
 from belajarid_recon.directory.interface import Directory, Verdict
 from belajarid_recon.state.journal import EventState
@@ -68,16 +68,20 @@ class Sender:
         """Find out by reading what a sending did; read again until nothing can change any more or the lag has passed.
 
         An account that is not there may only be not there yet: a read after an insert lags by seconds, the search by more.
+        So what was found once counts more than that it is not found later: at worst the step is sent again, which changes nothing.
         None when asked to stop in between: the intent stays open, and the next start settles it.
         """
+        best = Judgement(ABSENT, final=False, found=False)
         for pause_share in (*PAUSE_SHARES, 0.0):
             judgement = operation_of(step).read(self.directory, step)
             reached(KillPoint.SETTLE_READ)
-            if judgement.final or not pause_share:
-                break
-            if not pause(self.clock, self.stop, pause_share * self.lag_seconds):
+            if judgement.final:
+                return judgement.outcome
+            if judgement.found or not best.found:
+                best = judgement
+            if pause_share and not pause(self.clock, self.stop, pause_share * self.lag_seconds):
                 return None
-        return judgement.outcome
+        return best.outcome
 
 
 def pause(clock: Clock, stop: threading.Event, seconds: float) -> bool:

@@ -83,9 +83,12 @@ class Judgement(NamedTuple):
 
     outcome: Outcome
     final: bool
+    found: bool = True
+    """Whether it rests on something that was found. What was not found may only not be found just now, or not be there yet."""
 
 
 ABSENT = Outcome(EventState.ABSENT)
+GONE = Judgement(Outcome(EventState.PARKED, ApplyReason.ACCOUNT_GONE), final=False, found=False)
 
 
 def judge_creation(step: Step, at_address: Account | None, with_marker: Sequence[Account]) -> Judgement:
@@ -106,7 +109,7 @@ def judge_creation(step: Step, at_address: Account | None, with_marker: Sequence
     if at_address is not None:
         foreign = Outcome(EventState.PARKED, ApplyReason.ADDRESS_FOREIGN)
         return Judgement(foreign, final=shows_marker(at_address))
-    return Judgement(ABSENT, final=False)
+    return Judgement(ABSENT, final=False, found=False)
 
 
 def judge_update(step: Step, account: Account | None) -> Judgement:
@@ -115,7 +118,7 @@ def judge_update(step: Step, account: Account | None) -> Judgement:
     What carries the step already is done, whoever did it; everything else that is not ours, or an administrator's, stays as it is.
     """
     if account is None:
-        return Judgement(Outcome(EventState.PARKED, ApplyReason.ACCOUNT_GONE), final=False)
+        return GONE
     refusal = _refuse_account(step, account)
     if refusal is not None and refusal.outcome.reason == ApplyReason.ACCOUNT_FOREIGN:
         return refusal
@@ -138,7 +141,7 @@ def judge_orgunit(step: Step, paths: set[str]) -> Judgement:
 def judge_undelete(step: Step, account: Account | None) -> Judgement:
     """Judge an undeletion by the live account with its immutable id. A deleted one is not found, and may be restored."""
     if account is None:
-        return Judgement(ABSENT, final=False)
+        return Judgement(ABSENT, final=False, found=False)
     if not carries_marker(account, step.marker or ""):
         return Judgement(Outcome(EventState.PARKED, ApplyReason.ACCOUNT_FOREIGN), final=shows_marker(account))
     return Judgement(Outcome(EventState.DONE, target_id=step.target_id), final=True)
@@ -150,7 +153,7 @@ def judge_delete(step: Step, account: Account | None) -> Judgement:
     One that is not there may only not be found just now.
     """
     if account is None:
-        return Judgement(Outcome(EventState.DONE, target_id=step.target_id), final=False)
+        return Judgement(Outcome(EventState.DONE, target_id=step.target_id), final=False, found=False)
     refusal = _refuse_account(step, account)
     if refusal is not None:
         return refusal
@@ -162,7 +165,7 @@ def judge_delete(step: Step, account: Account | None) -> Judgement:
 def judge_alias(step: Step, account: Account | None, *, wanted: bool) -> Judgement:
     """Judge an alias of the account with the immutable id. `ABSENT` itself means: it may be sent."""
     if account is None:
-        return Judgement(Outcome(EventState.PARKED, ApplyReason.ACCOUNT_GONE), final=False)
+        return GONE
     refusal = _refuse_account(step, account)
     if refusal is not None:
         return refusal
@@ -183,7 +186,7 @@ def _refuse_account(step: Step, account: Account) -> Judgement | None:
 def judge_group(step: Step, group: Mapping[str, Any] | None) -> Judgement:
     """Judge a group's creation by what stands at its address."""
     if group is None:
-        return Judgement(ABSENT, final=False)
+        return Judgement(ABSENT, final=False, found=False)
     if carries_group_marker(group, step.marker):
         return Judgement(Outcome(EventState.DONE, target_id=str(group.get("id"))), final=True)
     return Judgement(Outcome(EventState.PARKED, ApplyReason.ADDRESS_FOREIGN), final=True)
@@ -192,7 +195,7 @@ def judge_group(step: Step, group: Mapping[str, Any] | None) -> Judgement:
 def refuse_group(step: Step, group: Mapping[str, Any] | None) -> Judgement | None:
     """Why a group's members must not be touched, or nothing. A group that was just made may not be found yet."""
     if group is None:
-        return Judgement(Outcome(EventState.PARKED, ApplyReason.GROUP_GONE), final=False)
+        return Judgement(Outcome(EventState.PARKED, ApplyReason.GROUP_GONE), final=False, found=False)
     if not carries_group_marker(group, step.marker):
         return Judgement(Outcome(EventState.PARKED, ApplyReason.GROUP_FOREIGN), final=True)
     return None

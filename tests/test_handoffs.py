@@ -27,7 +27,8 @@ from belajarid_recon.directory.google import GoogleDirectory
 from belajarid_recon.directory.snapshot import SnapshotRequest, take_snapshots
 from belajarid_recon.emulator.launch import EmulatorProcess
 from belajarid_recon.emulator.settings import EmulatorSettings
-from belajarid_recon.errors import ExitStatus, PlanError
+from belajarid_recon.errors import DirectoryError, ExitStatus, PlanError
+from belajarid_recon.plan.file import write_plan
 from belajarid_recon.schemas import OBSERVED, Action, Jenjang, conform
 from belajarid_recon.settings import Settings
 from belajarid_recon.state.folders import RunFolder
@@ -96,6 +97,25 @@ def test_a_promotion_waits_until_the_role_is_seen(desk, settings):
     assert pipeline.waiting_for_console(settings)["at"].to_list() == [opened[account_key("sd", other)]]
 
 
+def test_a_promotion_waits_while_its_run_is_under_way(desk, settings):
+    """A run may last for weeks: whoever is promoted on its first day waits from that day, and still does so when it is closed."""
+    done, waits = numbers(2)
+    ids = [desk.plant(number) for number in (done, waits)]
+    plan = desk.plan(promotion(done, ids[0]), promotion(waits, ids[1]))
+    run = snapshot_run(desk)
+    write_plan(run.plan, plan)
+    desk.emulator.fault("users.update", "status", status=401, reason="authError", after=1, times=None)
+    with pytest.raises(DirectoryError):
+        desk.apply(plan, run, in_flight=1)
+    begun = pipeline.waiting_for_console(settings)
+    assert begun.select("account_key", "ou_path", "run").rows() == [(account_key("sd", done), "/", run.run_id)]
+    desk.emulator.clear_faults()
+    desk.apply(plan, run)
+    closed = pipeline.waiting_for_console(settings)
+    assert closed.height == 2
+    assert closed.filter(pl.col("account_key") == account_key("sd", done))["at"].to_list() == begun["at"].to_list()
+
+
 def test_only_what_was_carried_out_waits(desk):
     """A new account in the administrators' domain does; a parked promotion, a held one, and an ordinary account do not."""
     made, gone, held, ordinary = numbers(4)
@@ -142,7 +162,7 @@ def test_what_one_run_closes_and_opens_again_is_open(desk):
         with Journal.create(run.journal, {}, steps=1, clock=CLOCK) as journal:
             journal.commit([Event(0, 1, EventState.INTENT), Event(0, 1, EventState.DONE)])
             for _ in range(2):
-                assert record_handoffs(run, steps, journal, conform(seen, OBSERVED), CLOCK.now()) == 1
+                assert record_handoffs(run, steps, conform(seen, OBSERVED), CLOCK.now()) == 1
         events = pl.read_parquet(desk.state / "handoffs" / f"{run.run_id}.parquet")["event"].to_list()
         assert events == ["withdrawn"] * place + ["opened"]
         assert open_handoffs(desk.state)["run"].to_list() == [run.run_id]
@@ -156,7 +176,7 @@ def test_a_promotion_that_was_only_said_does_not_wait(desk):
     with Journal.create(run.journal, {}, steps=1, clock=CLOCK) as journal:
         sent = [Event(0, 1, EventState.INTENT), Event(0, 1, EventState.DONE)]
         journal.commit([*sent, Event(0, 0, EventState.CONTRADICTED, reason="not-as-written:domain")])
-        assert record_handoffs(run, plan.steps.pieces(), journal, None, CLOCK.now()) == 0
+        assert record_handoffs(run, plan.steps.pieces(), None, CLOCK.now()) == 0
 
 
 def test_a_lost_segment_is_noticed(desk):

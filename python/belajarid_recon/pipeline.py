@@ -19,7 +19,7 @@ from belajarid_recon import __version__
 from belajarid_recon.apply.forecast import Forecast, forecast
 from belajarid_recon.apply.rebuild import rebuild_journal
 from belajarid_recon.apply.result import ApplyResult, Progress
-from belajarid_recon.apply.run import ApplyComponents, apply_plan
+from belajarid_recon.apply.run import ApplyComponents, apply_plan, waiting_so_far
 from belajarid_recon.apply.run import abandon_run as give_up
 from belajarid_recon.components import Clock, Randomness, ScaledClock, SystemRandomness
 from belajarid_recon.desired.groups import possible_groups
@@ -457,8 +457,15 @@ def abandon_run(settings: Settings, run_id: str | None = None) -> RunFolder:
 
 
 def waiting_for_console(settings: Settings) -> pl.DataFrame:
-    """Hand-offs (handoffs.OPEN_HANDOFF) whose role nobody has seen yet, in the newest readable snapshot either. Reads no directory."""
-    waiting = open_handoffs(settings.state)
+    """Hand-offs (handoffs.OPEN_HANDOFF) whose role nobody has seen yet, in the newest readable snapshot either. Reads no directory.
+
+    Those of a run that is under way count from when their steps were done. Takes no lock.
+    """
+    running = unfinished_run(settings.state)
+    if running is not None and running.journal.exists():
+        waiting = waiting_so_far(running, read_plan(running.plan), ScaledClock().now())
+    else:
+        waiting = open_handoffs(settings.state)
     for run in reversed(list_runs(settings.state)):
         # A snapshot is older than what its own run did.
         earlier = waiting.filter(pl.col("run") < run.run_id)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from types import FrameType
 
@@ -104,7 +105,7 @@ def apply_plan(
         lease.require()
         _record_lifecycle(run, plan, journal, live=_ours_that_were_live(run))
         reached(KillPoint.LIFECYCLE_RECORDED)
-        waiting = _record_handoffs(run, plan, journal, components.clock)
+        waiting = _record_handoffs(run, plan, components.clock)
         reached(KillPoint.HANDOFFS_RECORDED)
         run.mark(RunStatus.CLOSED, components.clock, **{handoffs.RECORDED: str(waiting)})
         return count_result(plan.steps, journal)
@@ -202,7 +203,7 @@ def abandon_run(lock: StateLock, run: RunFolder, plan: Plan, clock: Clock) -> No
             return
         with opened as journal:
             _record_lifecycle(run, plan, journal)
-            _record_handoffs(run, plan, journal, clock)
+            _record_handoffs(run, plan, clock)
     run.mark(RunStatus.ABANDONED, clock)
 
 
@@ -319,14 +320,23 @@ def _record_lifecycle(run: RunFolder, plan: Plan, journal: Journal, live: pl.Ser
     lifecycle.record_lifecycle(run, steps, journal, on=plan.day, live=live)
 
 
-def _record_handoffs(run: RunFolder, plan: Plan, journal: Journal, clock: Clock) -> int:
+def _record_handoffs(run: RunFolder, plan: Plan, clock: Clock) -> int:
     """Open and close hand-offs to the console; returns how many are open."""
+    return handoffs.record_handoffs(run, _moves(plan), _seen_of_moves(run, plan), clock.now())
 
-    def steps() -> Iterator[pl.DataFrame]:
-        return plan.steps.pieces(columns=handoffs.STEP_COLUMNS)
 
-    seen = seen_in_snapshot(run.snapshot, handoffs.handoff_keys(run, steps()))
-    return handoffs.record_handoffs(run, steps(), journal, seen, clock.now())
+def waiting_so_far(run: RunFolder, plan: Plan, at: datetime) -> pl.DataFrame:
+    """Hand-offs (handoffs.OPEN_HANDOFF) that are open by what a run has done so far; it may be under way in another process."""
+    return handoffs.handoffs_so_far(run, _moves(plan), _seen_of_moves(run, plan), at)
+
+
+def _moves(plan: Plan) -> Iterator[pl.DataFrame]:
+    return plan.steps.pieces(columns=handoffs.STEP_COLUMNS)
+
+
+def _seen_of_moves(run: RunFolder, plan: Plan) -> pl.DataFrame | None:
+    """What the run's snapshot shows of the accounts of hand-offs."""
+    return seen_in_snapshot(run.snapshot, handoffs.handoff_keys(run, _moves(plan)))
 
 
 def _apply_tenants(tenants: list[_Carried], stop_all: Callable[[], None]) -> None:

@@ -1,7 +1,8 @@
 """Console roles that this program may not give: accounts in an administrators' domain that wait until a person has given them theirs.
 
-A run opens a hand-off for each account it moved to, or made in, such a domain. A later snapshot that shows the account with administrator
-rights closes it; so does an account that has left the domain. Until then the account is waiting for the console.
+A run opens a hand-off for each account it moved to, or made in, such a domain, as soon as that is done. A later snapshot that shows
+the account with administrator rights closes it; so does an account that has left the domain. Until then the account is waiting for
+the console.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from belajarid_recon.errors import PlanError
 from belajarid_recon.schemas import OBSERVED, STEP, Action, compact
 from belajarid_recon.state.atomic import fsync_folder, write_frame_atomically
 from belajarid_recon.state.folders import RunFolder, RunStatus, list_runs
-from belajarid_recon.state.journal import Journal
+from belajarid_recon.state.journal import carried_out
 
 
 class HandoffEvent(StrEnum):
@@ -55,18 +56,40 @@ ADMIN_DOMAIN = "admin."
 """What an administrators' domain begins with."""
 
 
-def record_handoffs(
-    run: RunFolder, pieces: Iterable[pl.DataFrame], journal: Journal, seen: pl.DataFrame | None, at: datetime
-) -> int:
+def record_handoffs(run: RunFolder, pieces: Iterable[pl.DataFrame], seen: pl.DataFrame | None, at: datetime) -> int:
     """Write the run's segment when it is closed or abandoned, and return how many hand-offs are open then.
 
-    `pieces` are all of the run's steps (STEP_COLUMNS). `seen` holds rows of the run's snapshot (schemas.OBSERVED) for at least the accounts
-    of `handoff_keys`; None when there is no readable snapshot, and then none is closed by what it shows. Writing again gives the same
-    segment.
+    `pieces` are all of the run's steps (STEP_COLUMNS); what became of them is read from its journal. `seen` holds rows of the run's
+    snapshot (schemas.OBSERVED) for at least the accounts of `handoff_keys`; None when there is no readable snapshot, and then none is
+    closed by what it shows. `at` is when it closes others'; what it opens waits since it was done. Writing again gives the same segment.
     """
     before = open_handoffs(run.state, before=run)
+    closed, opened = _changes(before, run, pieces, seen, at)
+    path = _folder(run.state) / f"{run.run_id}.parquet"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fsync_folder(run.state)
+    # The later event of an account is the one that counts: what is closed and opened by one run is open.
+    segment = pl.concat([_typed(closed), _typed(opened)]).sort("account_key", maintain_order=True)
+    write_frame_atomically(path, segment)
+    return before.height - closed.height + opened.height
+
+
+def handoffs_so_far(
+    run: RunFolder, pieces: Iterable[pl.DataFrame], seen: pl.DataFrame | None, at: datetime
+) -> pl.DataFrame:
+    """What `record_handoffs` would leave open (OPEN_HANDOFF), of a run that may be under way in another process."""
+    before = open_handoffs(run.state, before=run)
+    closed, opened = _changes(before, run, pieces, seen, at)
+    stays = before.join(closed, on="account_key", how="anti", maintain_order="left")
+    return pl.concat([stays, _typed(opened).with_columns(run=pl.lit(run.run_id))]).sort("at", "account_key")
+
+
+def _changes(
+    before: pl.DataFrame, run: RunFolder, pieces: Iterable[pl.DataFrame], seen: pl.DataFrame | None, at: datetime
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Hand-offs that a run has closed so far, and those it has opened."""
     observed = OBSERVED.to_frame() if seen is None else seen
-    done = pl.concat([_STEP.to_frame(), *(_done(steps, journal) for steps in pieces)])
+    done = _done(run, pieces)
     closed = pl.concat(
         [
             _events(before, done.filter(pl.col("action") == Action.DEMOTE), HandoffEvent.WITHDRAWN, at),
@@ -78,17 +101,9 @@ def record_handoffs(
         done.filter(_needs_role())
         .join(before.join(closed, on="account_key", how="anti"), on="account_key", how="anti")
         .join(units, on="account_key", how="left")
-        .with_columns(
-            ou_path=pl.coalesce("ou_path", "seen_unit"), event=pl.lit(HandoffEvent.OPENED.value), at=pl.lit(at)
-        )
+        .with_columns(ou_path=pl.coalesce("ou_path", "seen_unit"), event=pl.lit(HandoffEvent.OPENED.value))
     )
-    path = _folder(run.state) / f"{run.run_id}.parquet"
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fsync_folder(run.state)
-    # The later event of an account is the one that counts: what is closed and opened by one run is open.
-    segment = pl.concat([_typed(closed), _typed(opened)]).sort("account_key", maintain_order=True)
-    write_frame_atomically(path, segment)
-    return before.height - closed.height + opened.height
+    return closed, opened
 
 
 def handoff_keys(run: RunFolder, pieces: Iterable[pl.DataFrame]) -> pl.Series:
@@ -124,11 +139,13 @@ def open_handoffs(state: Path, *, before: RunFolder | None = None) -> pl.DataFra
     return latest.filter(pl.col("event") == HandoffEvent.OPENED).sort("at", "account_key")
 
 
-def _done(steps: pl.DataFrame, journal: Journal) -> pl.DataFrame:
-    """Steps that were carried out and open or close a hand-off, with texts of their own: memory is that of these alone."""
-    moving = steps.filter(_needs_role() | (pl.col("action") == Action.DEMOTE))
-    done = [journal.is_done(step) and not journal.is_contradicted(step) for step in moving["step"]]
-    return compact(moving.filter(pl.Series(done, dtype=pl.Boolean)).select(STEP_COLUMNS))
+def _done(run: RunFolder, pieces: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Steps that were carried out and open or close a hand-off, `at` when; with texts of their own: memory is that of these alone."""
+    moves = _needs_role() | (pl.col("action") == Action.DEMOTE)
+    moving = pl.concat([_STEP.to_frame(), *(compact(steps.filter(moves).select(STEP_COLUMNS)) for steps in pieces)])
+    when = carried_out(run.journal, moving["step"])
+    at = pl.Series("at", [when.get(step) for step in moving["step"]], dtype=HANDOFF["at"])
+    return moving.with_columns(at).drop_nulls("at")
 
 
 def _needs_role() -> pl.Expr:

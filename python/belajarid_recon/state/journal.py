@@ -33,9 +33,10 @@ import errno
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import blake2b
 from pathlib import Path
@@ -522,6 +523,32 @@ def sent_before_damage(path: Path, *, steps: int) -> set[int]:
         finally:
             connection.close()
     return sent
+
+
+def carried_out(path: Path, steps: Iterable[int]) -> dict[int, datetime]:
+    """When each of these steps was carried out, but for those that reading back has contradicted.
+
+    Reads a journal that another process may be writing, and checks no chain: for reports, never for what is sent. Raises PlanError
+    where it cannot be read.
+    """
+    wanted, found = set(steps), dict[int, datetime]()
+    if not wanted:
+        return found
+    query = "SELECT step, state, at FROM events WHERE state IN (?, ?) ORDER BY n"
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            connection.set_busy_timeout(BUSY_MILLISECONDS)
+            for step, state, at in connection.execute(query, (EventState.DONE, EventState.CONTRADICTED)):
+                if step in wanted and state == EventState.DONE:
+                    found[step] = datetime.fromtimestamp(at / 1_000, UTC)
+                elif step in wanted:
+                    found.pop(step, None)
+        finally:
+            connection.close()
+    except (apsw.Error, OSError, TypeError, ValueError) as error:
+        raise _damaged(path, type(error).__name__) from error
+    return found
 
 
 def missing_journal(path: Path) -> PlanError:

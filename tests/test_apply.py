@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from appliers.desk import CLOCK, TENANTS, Desk, numbers, target_of
 from appliers.plans import creation, marker, orgunit, plan_of, settings_of, update
 from belajarid_recon.apply import operations
+from belajarid_recon.apply import run as run_module
 from belajarid_recon.apply.body import Step, attributes_of, fingerprint, read_steps
 from belajarid_recon.apply.result import ApplyResult, Progress, count_result
 from belajarid_recon.apply.run import ApplyComponents, abandon_run, apply_plan
@@ -687,9 +688,35 @@ def test_another_version_does_not_go_on_with_an_open_intent(desk):
     with Journal.create(run.journal, {"plan_digest": plan.digest}, steps=1, clock=CLOCK) as journal:
         journal.commit([Event(0, 1, EventState.INTENT, fingerprint="0" * 32)])
     before = desk.applied()
-    with pytest.raises(PlanError, match="another request than the journal says"):
+    with pytest.raises(PlanError, match="another request than the journal says") as refused:
         desk.apply(plan, run)
+    assert "an earlier version" in refused.value.hint  # this journal does not say which
     assert desk.applied() == before
+
+
+def test_a_run_goes_on_days_later_after_an_upgrade(desk, monkeypatch):
+    """A newer version that sends the same requests finishes what an older one left open, weeks of the endpoint's clock later."""
+    people = numbers(12)
+    changed = {number: desk.plant(number) for number in numbers(4)}
+    rows = [creation("sd", number) for number in people]
+    rows += [update("sd", n, one, {"suspended": False}, suspended=True) for n, one in changed.items()]
+    plan, run = desk.plan(*rows), desk.new_run()
+    monkeypatch.setattr(run_module, "__version__", "0.0.9")
+    desk.emulator.fault("users.insert", "drop-after", after=5)
+    desk.emulator.fault("*", "status", status=503, reason="backendError", tenant="sd", after=12, times=None)
+    with pytest.raises(UnreachableError):
+        desk.apply(plan, run, in_flight=4)
+    monkeypatch.undo()
+    with desk.journal(run) as journal:
+        assert journal.meta["engine"] == "0.0.9"
+        assert journal.open_intents()
+        assert 0 < journal.settled_count < 16
+    desk.emulator.clear_faults()
+    desk.emulator.advance(19 * 86_400.0)
+    desk.directories = connect(settings_of(target_of(desk.emulator, desk.state)), CLOCK, desk.randomness)
+    result = desk.apply(plan, run)
+    assert (result.done, result.parked, result.confirmed, result.contradicted) == (16, 0, 16, 0)
+    desk.attributes(people, "sd")
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])

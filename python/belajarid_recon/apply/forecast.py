@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from belajarid_recon import __version__
 from belajarid_recon.apply.body import Step
 from belajarid_recon.apply.lanes import LOOKING, Flight, Stream, stream_of
 from belajarid_recon.apply.settle import Outcome, Ready
@@ -99,6 +100,7 @@ def _forecast_tenant(tenant: str, steps: Steps, settings: Settings, latency_seco
         randomness=still,
         watch=lambda _: None,
         stops={tenant: threading.Event()},
+        begun_by=__version__,
     )
     apply = TenantApply(tenant, TenantParts(governor, caller, _VirtualWorkers(caller, clock), still), scope)
     apply.send_all()

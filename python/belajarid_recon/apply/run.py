@@ -13,6 +13,7 @@ from types import FrameType
 
 import polars as pl
 
+from belajarid_recon import __version__
 from belajarid_recon.apply.killpoints import KillPoint, reached
 from belajarid_recon.apply.read_back import Places, ReadBack
 from belajarid_recon.apply.result import ApplyResult, Watcher, count_result
@@ -91,6 +92,7 @@ def apply_plan(
             randomness=components.randomness,
             watch=components.watch,
             stops=stops,
+            begun_by=journal.meta.get("engine", "an earlier version"),
         )
         _count_crashes(journal, settings.apply.crashes)
         tenants = _carried(run, plan, components.directories, scope)
@@ -266,7 +268,12 @@ def _open_journal(run: RunFolder, plan: Plan, digest: str, clock: Clock) -> Jour
 
 def journal_facts(run: RunFolder, plan: Plan, digest: str) -> dict[str, str]:
     """What a run's journal says of itself."""
-    return {"plan_digest": digest, "endpoint_class": plan.endpoint_class, "run_id": run.run_id}
+    return {
+        "plan_digest": digest,
+        "endpoint_class": plan.endpoint_class,
+        "run_id": run.run_id,
+        "engine": __version__,
+    }
 
 
 def _reserve(run: RunFolder, plan: Plan) -> None:

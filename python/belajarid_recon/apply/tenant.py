@@ -68,6 +68,8 @@ class ApplyScope:
     watch: Watcher
     stops: Mapping[str, threading.Event]
     """By tenant: asks it to bring in what is under way, to commit it, and to end."""
+    begun_by: str
+    """Version of this program that began the run."""
 
     def stop_all(self) -> None:
         """Ask all tenants to stop."""
@@ -464,7 +466,7 @@ class TenantApply:
         if flight.fingerprint != sendings.fingerprint:
             raise PlanError(
                 f"this version would send another request than the journal says: step {step.step}",
-                hint="finish the run with the version that began it, or abandon it and plan again",
+                hint=f"finish the run with the version that began it, {self._scope.begun_by}, or abandon it and plan again",
             )
         return flight
 

@@ -16,13 +16,14 @@ from belajarid_recon.settings import is_loopback
 
 @dataclass(frozen=True)
 class EmulatorQuotas:
-    """Limits of one tenant, counted in emulated time; the defaults are the documented ones.
+    """Limits of one tenant, counted in emulated time, its calls a minute for each user; the defaults are the documented ones.
 
     Source: developers.google.com/workspace/admin/directory/v1/limits. Google publishes no number for calls at once, so
     there is none here unless a start asks for one.
     """
 
     calls_per_minute: int = 2_400
+    """By user and Cloud project, so for each administrator that a tenant's service account acts for, and for itself."""
     calls_by_whole_minutes: bool = False
     """Google does not say whether a minute is any sixty seconds or one of the clock. False: a bucket that fills steadily and holds a
     minute's calls. True: each minute of emulated time has its calls, and what it does not use is lost."""

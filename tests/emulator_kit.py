@@ -64,11 +64,11 @@ class CheckedRequest(HttpRequest):
 class Plain:
     """Raw requests with a tenant's token, for what the official client would not send."""
 
-    def __init__(self, emulator: EmulatorProcess, tenant: Jenjang, token: Any = None) -> None:
-        """Sign in, unless with a token that another one got."""
+    def __init__(self, emulator: EmulatorProcess, tenant: Jenjang, token: Any = None, subject: str = "") -> None:
+        """Sign in, for `subject` if there is one, unless with a token that another one got."""
         self.url = emulator.url
         self.pool = urllib3.PoolManager(retries=False, timeout=30)
-        self.token = token or official(emulator, tenant)._http.credentials
+        self.token = token or official(emulator, tenant, subject=subject)._http.credentials
         if token is None:
             self.token.refresh(_Asking(self.pool))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from belajarid_recon.emulator.launch import EmulatorProcess
 from belajarid_recon.emulator.settings import EmulatorQuotas, EmulatorSettings
 from belajarid_recon.errors import BusyError, DirectoryError, SettingsError, UnreachableError
 from belajarid_recon.schemas import Jenjang
-from belajarid_recon.settings import Settings
+from belajarid_recon.settings import Quotas, Settings
 from directory_server import (
     Received,
     SteppedClock,
@@ -604,7 +605,7 @@ def with_second_sender(emulator: EmulatorProcess, folder: Path, **second: Any) -
     return Settings.model_validate(
         {
             "state": folder,
-            "endpoint": {"class": "emulator", "url": emulator.url, "time_scale": 500.0},
+            "endpoint": {"class": "emulator", "url": emulator.url, "time_scale": emulator.settings.scale},
             "tenants": {
                 "sd": {
                     "customer_id": emulator.customer_ids[Jenjang.SD],
@@ -632,6 +633,24 @@ def test_calls_are_shared_among_the_senders_that_were_agreed_on(emulator: Emulat
         with directory.governor.permit(Kind.READ) as permit:
             senders.append(permit.sender)
     assert 5 <= senders.count(0) <= 15
+
+
+def test_two_senders_pace_themselves_as_the_server_counts(tmp_path: Path) -> None:
+    """At twice one sender's rate, longer than a minute saved up would last, the server refuses nothing."""
+    scale, quotas = 60.0, EmulatorQuotas(calls_per_minute=60)
+    settings = EmulatorSettings(tmp_path / "e", scale=scale, quotas=quotas, tenants=(Jenjang.SD,))
+    with EmulatorProcess(settings) as running:
+        chosen = with_second_sender(running, tmp_path, subject="dua@admin.sd.belajar.id").model_copy(
+            update={"quotas": {Jenjang.SD: Quotas(calls_per_minute=60)}}
+        )
+        directory = connect(chosen, ScaledClock(scale), SystemRandomness())[Jenjang.SD]
+        directory.customer_id()  # the tokens are not part of the measurement
+        began = running.stats()["emulated_seconds"]
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda _: directory.get_account(ADDRESS), range(240)))
+        seconds = running.stats()["emulated_seconds"] - began
+        assert [minute["refused"] for minute in running.minutes()] == [{}] * len(running.minutes())
+        assert seconds < 0.75 * 240
 
 
 def test_one_user_is_not_two_senders(emulator: EmulatorProcess, tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.main import get_command
 
-from belajarid_recon.cli import commands
+from belajarid_recon.cli.emulator import emulator
+from belajarid_recon.cli.main import app
 from belajarid_recon.emulator.accounts import checked_local_part
 from belajarid_recon.emulator.discovery import load_discovery
 from belajarid_recon.emulator.faults import KINDS
@@ -19,7 +21,7 @@ from belajarid_recon.emulator.index import Index
 from belajarid_recon.emulator.pages import LIFE_SECONDS, PageTokens
 from belajarid_recon.emulator.replies import ApiError
 from belajarid_recon.emulator.service import Service
-from belajarid_recon.emulator.settings import EmulatorSettings
+from belajarid_recon.emulator.settings import EmulatorLag, EmulatorQuotas, EmulatorSettings
 from belajarid_recon.emulator.users import AccountIds
 from belajarid_recon.schemas import Jenjang
 
@@ -32,9 +34,11 @@ USER = load_discovery().schema("User")["properties"]
 
 
 def test_the_page_names_what_there_is() -> None:
-    """Every kind of fault and every start setting is on the emulator's page."""
+    """Every kind of fault, every start setting and every option of the command is on the emulator's page."""
     page = (Path(__file__).parent.parent / "docs" / "emulator.md").read_text(encoding="utf-8")
-    names = [*KINDS, *(field.name for field in fields(EmulatorSettings))]
+    settings = (field.name for kind in (EmulatorSettings, EmulatorQuotas, EmulatorLag) for field in fields(kind))
+    options = (option.opts[0] for option in get_command(app).commands["emulator"].params)
+    names = [*KINDS, *settings, *options]
     assert [name for name in names if name not in page] == []
 
 
@@ -47,7 +51,7 @@ def test_the_page_and_the_help_list_the_methods(tmp_path: Path, place: str) -> N
     page = (Path(__file__).parent.parent / "docs" / "emulator.md").read_text(encoding="utf-8")
     text, row = {
         "page": (page, r"^\| ([\w.]+) \| ([\w, ]+) \|.*\|$"),
-        "help": (commands.emulator.__doc__ or "", r"^    - ([\w.]+): ([\w, ]+)$"),
+        "help": (emulator.__doc__ or "", r"^    - ([\w.]+): ([\w, ]+)$"),
     }[place]
     resources = {name.rpartition(".")[0] for name in offered}
     rows = [match for match in re.findall(row, text, re.MULTILINE) if match[0] in resources]

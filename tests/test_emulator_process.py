@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 import urllib3
 
@@ -21,7 +22,7 @@ from belajarid_recon.emulator.launch import EmulatorProcess
 from belajarid_recon.emulator.settings import EmulatorQuotas, EmulatorSettings, settings_from_json
 from belajarid_recon.errors import BusyError, ReconError, SettingsError
 from belajarid_recon.schemas import Jenjang
-from emulator_kit import HASH, marked, official, person, refusal, unlimited
+from emulator_kit import HASH, Plain, marked, official, person, refusal, unlimited
 
 SD = Jenjang.SD
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(belajarid_recon.__file__).parent.parent)}
@@ -99,6 +100,29 @@ def test_a_folder_used_again_continues(tmp_path: Path) -> None:
         fresh = sd.users().insert(body=person("baru@sd.belajar.id", orgUnitPath="/bali")).execute()
         assert fresh["id"] not in {user["id"] for user in made}
         assert fresh["orgUnitPath"] == "/Bali"
+
+
+def test_a_folder_of_the_first_format_continues(tmp_path: Path) -> None:
+    """Its tokens named no user: they stay good, and new ones are granted beside them. Any other format is refused."""
+    settings = unlimited(tmp_path / "e", SD)
+    with EmulatorProcess(settings) as emulator:
+        kept = Plain(emulator, SD).token
+    database = tmp_path / "e" / "directory.sqlite"
+    _execute(database, "ALTER TABLE token DROP COLUMN user", "UPDATE fact SET value = '1' WHERE name = 'format'")
+    for _ in range(2):
+        with EmulatorProcess(settings) as emulator:
+            assert Plain(emulator, SD, kept)("GET", "customers/my_customer")[0] == 200
+            assert Plain(emulator, SD)("GET", "customers/my_customer")[0] == 200
+    _execute(database, "UPDATE fact SET value = '3' WHERE name = 'format'")
+    with pytest.raises(SettingsError, match="another format"), EmulatorProcess(settings):
+        pass
+
+
+def _execute(database: Path, *statements: str) -> None:
+    connection = apsw.Connection(str(database))
+    for statement in statements:
+        connection.execute(statement)
+    connection.close()
 
 
 def test_the_same_seed_gives_the_same_ids(tmp_path: Path) -> None:

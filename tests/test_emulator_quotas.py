@@ -5,17 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from belajarid_recon.emulator.instants import EmulatedTime
 from belajarid_recon.emulator.launch import EmulatorProcess
-from belajarid_recon.emulator.quotas import Bucket, Window
+from belajarid_recon.emulator.quotas import USERS_MAX, Bucket, TenantQuotas, Window
+from belajarid_recon.emulator.replies import ApiError
 from belajarid_recon.emulator.settings import EmulatorQuotas, EmulatorSettings
 from belajarid_recon.emulator.statistics import MINUTES_MAX, Minutes
 from belajarid_recon.schemas import Jenjang
+from directory_server import SteppedClock
 from emulator_kit import Plain, person
 
 SD, SMP = Jenjang.SD, Jenjang.SMP
@@ -45,6 +50,75 @@ def test_calls_a_minute_are_counted_for_each_tenant(tmp_path: Path) -> None:
         emulator.advance(30)
         outcomes = [outcome(sd("GET", "customers/my_customer")) for _ in range(40)]
         assert 30 <= outcomes.count((200, "")) <= 33
+
+
+def test_calls_a_minute_are_counted_for_each_user(tmp_path: Path) -> None:
+    """Two administrators get twice what one gets; a second token, and another spelling, of the same one get nothing more."""
+    with started(tmp_path / "e", EmulatorQuotas(calls_per_minute=30), scale=0.01) as emulator:
+
+        def passed(*subjects: str) -> int:
+            """How many of 80 calls, taken in turn by new tokens for these users, are answered."""
+            clients = [Plain(emulator, SD, subject=subject) for subject in subjects]
+            outcomes = [outcome(client("GET", "customers/my_customer")) for _ in range(40) for client in clients]
+            assert set(outcomes) <= {(200, ""), (403, "userRateLimitExceeded")}
+            return outcomes.count((200, ""))
+
+        satu, dua = "satu@admin.sd.belajar.id", "dua@admin.sd.belajar.id"
+        assert passed(satu) == 30
+        emulator.advance(60)
+        assert passed(satu, satu.upper()) == 30
+        emulator.advance(60)
+        assert passed(satu, dua) == 60
+        emulator.advance(60)
+        assert passed(satu, "") == 60  # the service account itself is a user, too
+        assert [sum(minute["calls"].values()) for minute in emulator.minutes()] == [40, 80, 80, 80]
+        assert [minute["refused"]["userRateLimitExceeded"] for minute in emulator.minutes()] == [10, 50, 20, 20]
+
+
+def test_other_limits_are_shared_by_a_tenants_users(tmp_path: Path) -> None:
+    """Creations in a domain and new units are the tenant's, whoever makes them."""
+    with started(tmp_path / "e", EmulatorQuotas(), scale=0.01) as emulator:
+        clients = [
+            Plain(emulator, SD, subject=name) for name in ("satu@admin.sd.belajar.id", "dua@admin.sd.belajar.id")
+        ]
+        made = [outcome(clients[n % 2]("POST", "users", person(f"murid{n}@sd.belajar.id"))) for n in range(12)]
+        assert made == [(200, "")] * 10 + [(403, "quotaExceeded")] * 2
+        units = "customer/my_customer/orgunits"
+        made = [
+            outcome(client("POST", units, {"name": f"Unit {number}", "parentOrgUnitPath": "/"}))
+            for number, client in enumerate(clients)
+        ]
+        assert made == [(200, ""), (403, "quotaExceeded")]
+
+
+def test_a_batch_counts_each_part_for_the_user_of_its_token(tmp_path: Path) -> None:
+    """Parts with a token of their own spend its user's calls, and the others those of the batch's."""
+    with started(tmp_path / "e", EmulatorQuotas(calls_per_minute=10), scale=0.01) as emulator:
+        own, other = Plain(emulator, SD), Plain(emulator, SD, subject="dua@admin.sd.belajar.id")
+        call = "GET /admin/directory/v1/customers/my_customer HTTP/1.1\r\n"
+        head = "--b\r\nContent-Type: application/http\r\n\r\n"
+        parts = [f"{head}{call}\r\n", f"{head}{call}Authorization: Bearer {other.token.token}\r\n\r\n"] * 15
+        headers = {"content-type": "multipart/mixed; boundary=b", "authorization": f"Bearer {own.token.token}"}
+        raw = "\r\n".join((*parts, "--b--")).encode()
+        answer = own.pool.request("POST", f"{emulator.url}batch", body=raw, headers=headers)
+        assert (answer.data.count(b"HTTP/1.1 200"), answer.data.count(b"HTTP/1.1 403")) == (20, 10)
+
+
+def test_only_so_many_users_are_remembered() -> None:
+    """The one who called longest ago is forgotten, and the others' calls stay counted."""
+    quotas = TenantQuotas(
+        EmulatorQuotas(calls_per_minute=1), EmulatedTime(SteppedClock(), origin=datetime.now(tz=UTC), elapsed=0.0), 0.0
+    )
+    for number in range(USERS_MAX):
+        quotas.take_call(f"{number}")
+    for number in range(USERS_MAX):
+        with pytest.raises(ApiError):
+            quotas.take_call(f"{number}")
+    quotas.take_call("newcomer")
+    quotas.take_call("0")
+    for user in ("newcomer", "0", "2"):
+        with pytest.raises(ApiError):
+            quotas.take_call(user)
 
 
 def test_creations_a_second_are_counted_for_each_domain(tmp_path: Path) -> None:

@@ -121,6 +121,12 @@ def test_a_token_opens_what_its_scopes_say(emulator: EmulatorProcess) -> None:
     assert reader.users().get(userKey=address).execute()["suspended"] is False
 
 
+def test_a_subject_is_an_address_in_any_case(emulator: EmulatorProcess) -> None:
+    """Google's addresses are the same in capitals; an address of no domain is nobody's."""
+    assert ask(emulator, sub="Admin@SD.Belajar.ID")[0] == 200
+    assert ask(emulator, sub="admin")[1]["error"] == "invalid_grant"
+
+
 def test_a_token_ends_after_an_emulated_hour(emulator: EmulatorProcess) -> None:
     """Within the hour it works; after it, 401 until a new one is asked for."""
     plain = Plain(emulator, SMP)

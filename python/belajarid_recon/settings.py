@@ -450,7 +450,7 @@ def load_settings(path: Path) -> Settings:
     try:
         return Settings.model_validate(_anchored(document, path.parent.absolute()))
     except ValidationError as error:
-        raise SettingsError(_describe(path, error), hint="see docs/settings.md") from error
+        raise SettingsError(describe_faults(str(path), error), hint="see docs/settings.md") from error
 
 
 def _anchored(document: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -475,10 +475,10 @@ def _anchored(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     return document
 
 
-def _describe(path: Path, error: ValidationError) -> str:
+def describe_faults(place: str, error: ValidationError) -> str:
     """Every fault in one message. Values are not repeated: one of them could be a secret put in the wrong place."""
     faults = [
         f"{'.'.join(map(str, fault['loc'])) or 'settings'}: {fault['msg']}"
         for fault in error.errors(include_input=False)
     ]
-    return f"settings are refused: {path}: " + "; ".join(faults)
+    return f"settings are refused: {place}: " + "; ".join(faults)

@@ -204,56 +204,6 @@ def rebuild(
         )
 
 
-def emulator(
-    folder: Annotated[Path, typer.Option("--folder", help="Where its state and credentials live.")] = Path("emulator"),
-    host: Annotated[str, typer.Option("--host", help="Loopback address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8787,
-    scale: Annotated[float, typer.Option("--scale", min=0.001, help="Emulated seconds in a real second.")] = 1.0,
-    settings_folder: Annotated[
-        Path | None, typer.Option("--write-settings", help="Folder to write a recon.toml and keys for it into, first.")
-    ] = None,
-    *,
-    debug: DebugOption = False,
-) -> None:
-    """Serve Google's Directory API for seven tenants on loopback, for demos and tests, of this program and of any other client.
-
-    Example: `belajarid-recon emulator --folder emulator --port 8787 --scale 60 --write-settings .`
-
-    It offers POST /token and, below /admin/directory/v1/:
-
-    - users: insert, get, list, update, patch, delete, undelete, makeAdmin, signOut
-    - users.aliases: insert, list, delete
-    - groups: insert, get, list, update, patch, delete
-    - groups.aliases: insert, list, delete
-    - members: insert, get, list, update, patch, delete, hasMember
-    - orgunits: insert, get, list, update, patch, delete
-    - privileges: list
-    - roles: insert, get, list, update, patch, delete
-    - roleAssignments: insert, get, list, delete
-    - schemas: insert, get, list, update, patch, delete
-    - domains: insert, get, list, delete
-    - domainAliases: insert, get, list, delete
-    - customers: get, update, patch
-
-    Any other method of Google's answers 501. Below /emulator/: stats, accounts, edits, faults, clock, sign-in.
-    The page docs/emulator.md says what each does, and what is not as Google has it.
-    """
-    printer = Printer(as_json=False)
-    with ending(printer, debug=debug):
-        from belajarid_recon.cli.starting import write_settings  # noqa: PLC0415
-        from belajarid_recon.emulator.launch import EmulatorProcess  # noqa: PLC0415
-        from belajarid_recon.emulator.server import serve  # noqa: PLC0415 - an extra; other commands work without it
-        from belajarid_recon.emulator.settings import EmulatorSettings  # noqa: PLC0415
-
-        chosen = EmulatorSettings(host=host, port=port, folder=folder, scale=scale)
-        if settings_folder is not None:
-            if port == 0:
-                raise SettingsError("settings need a port that is known: 0", hint="choose one: --port 8787")
-            shown = f"[{host}]" if ":" in host else host
-            write_settings(settings_folder, EmulatorProcess(chosen), url=f"http://{shown}:{port}/")
-        serve(chosen)
-
-
 def population_create(
     out: Annotated[Path, typer.Option("--out", help="Folder to create; it must be empty or absent.")],
     people: Annotated[

@@ -11,6 +11,7 @@ import typer
 from belajarid_recon import __version__
 from belajarid_recon.cli import bench, commands, demo, state
 from belajarid_recon.cli.diff import diff
+from belajarid_recon.cli.emulator import emulator
 from belajarid_recon.cli.handoff import handoff
 from belajarid_recon.errors import ExitStatus
 
@@ -68,7 +69,7 @@ app.command("abandon", epilog=EXIT_STATUSES)(commands.abandon)
 app.command("rebuild", epilog=EXIT_STATUSES)(commands.rebuild)
 app.command("handoff", epilog=EXIT_STATUSES)(handoff)
 app.command("diff", epilog=EXIT_STATUSES)(diff)
-app.command("emulator", epilog=EXIT_STATUSES)(commands.emulator)
+app.command("emulator", epilog=EXIT_STATUSES)(emulator)
 app.command("bench", epilog=EXIT_STATUSES)(bench.bench)
 app.add_typer(population, name="population")
 app.add_typer(state_commands, name="state")

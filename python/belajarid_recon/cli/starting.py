@@ -7,7 +7,6 @@ from pathlib import Path
 
 from belajarid_recon.components import SystemRandomness
 from belajarid_recon.emulator.launch import EmulatorProcess
-from belajarid_recon.schemas import Jenjang
 from belajarid_recon.settings import Settings, load_settings
 
 SETTINGS_FILE = "recon.toml"
@@ -58,7 +57,7 @@ def write_settings(folder: Path, emulator: EmulatorProcess, url: str | None = No
             customer_id=emulator.customer_ids[jenjang],
             credentials=os.path.relpath(emulator.credentials[jenjang].absolute(), folder),
         )
-        for jenjang in Jenjang
+        for jenjang in emulator.settings.tenants
     )
     path = folder / SETTINGS_FILE
     scale = emulator.settings.scale

@@ -58,7 +58,7 @@ class _Connecting:
         own = (account.credentials_file, account.subject)
         for path, subject in (own, *((more.credentials_file, more.subject) for more in account.more_senders)):
             credentials = load_credentials(path, world=wire.world, subject=subject)
-            user = (_project(credentials), subject or str(credentials.service_account_email))
+            user = (_project(credentials), (subject or str(credentials.service_account_email)).lower())
             if user in found:
                 raise SettingsError(
                     f"two senders of tenant {tenant} are one user of one Cloud project, and share its quota: {path}",

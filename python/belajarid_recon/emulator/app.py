@@ -16,9 +16,10 @@ from belajarid_recon.emulator.batches import Batches
 from belajarid_recon.emulator.commits import Commits
 from belajarid_recon.emulator.control import BODY_BYTES_MAX as CONTROL_BODY_BYTES_MAX
 from belajarid_recon.emulator.control import PREFIX, Control
+from belajarid_recon.emulator.encodings import decoded, too_large
 from belajarid_recon.emulator.faults import BATCH, Manner
 from belajarid_recon.emulator.performing import Delivery, Performer, Request
-from belajarid_recon.emulator.replies import TEXT_TYPE, Answer, ApiError
+from belajarid_recon.emulator.replies import Answer, ApiError
 from belajarid_recon.emulator.service import Service
 
 Message = MutableMapping[str, Any]
@@ -77,8 +78,8 @@ class App:
         elif path.startswith(PREFIX):
             await self._serve_control(scope, receive, send)
         elif path == "/token" and verb == "POST":
-            raw = await _read(receive, BODY_BYTES_MAX)
-            await self._reply(send, _too_large() if raw is None else self._service.grant(raw))
+            raw = await _read(scope, receive, BODY_BYTES_MAX)
+            await self._reply(send, raw if isinstance(raw, Answer) else self._service.grant(raw))
         elif path in batches.PATHS and verb == "POST":
             await self._serve_batch(scope, Wire(receive, send))
         else:
@@ -96,22 +97,25 @@ class App:
         tenant = admitted.access.tenant.jenjang
         under_way = statistics.enter(tenant)
         try:
-            raw = await _read(receive, BODY_BYTES_MAX)
+            raw = await _read(scope, receive, BODY_BYTES_MAX)
             if self._service.settings.latency_seconds:
                 await asyncio.sleep(self._service.settings.latency_seconds)
-            query, body = scope["query_string"], raw or b""
-            if admitted.method.verb != scope["method"]:
-                query, body = body, b""
-            request = Request(admitted, query, body, _header(scope, b"authorization"))
-            delivery = Delivery(_too_large()) if raw is None else await self._performer.deliver(request, under_way)
+            if isinstance(raw, Answer):
+                delivery = Delivery(raw)
+            else:
+                query, body = scope["query_string"], raw
+                if admitted.method.verb != scope["method"]:
+                    query, body = body, b""
+                request = Request(admitted, query, body, _header(scope, b"authorization"))
+                delivery = await self._performer.deliver(request, under_way)
             await self._deliver(admitted.method.name, delivery, scope, Wire(receive, send))
         finally:
             statistics.leave(tenant)
 
     async def _serve_batch(self, scope: Message, wire: Wire) -> None:
-        raw = await _read(wire.receive, batches.BYTES_MAX)
-        if raw is None:
-            delivery = Delivery(_too_large())
+        raw = await _read(scope, wire.receive, batches.BYTES_MAX)
+        if isinstance(raw, Answer):
+            delivery = Delivery(raw)
         else:
             content_type = (_header(scope, b"content-type") or b"").decode("latin-1")
             delivery = await self._batches.deliver(content_type, raw, _header(scope, b"authorization"))
@@ -143,7 +147,7 @@ class App:
             await _closed(wire.receive)
 
     async def _serve_control(self, scope: Message, receive: Receive, send: Send) -> None:
-        raw = await _read(receive, CONTROL_BODY_BYTES_MAX)
+        raw = await _read(scope, receive, CONTROL_BODY_BYTES_MAX)
         path = unquote(scope["raw_path"].decode("ascii", "replace"))
         if scope["method"] == "GET" and path == f"{PREFIX}accounts":
             try:
@@ -154,7 +158,8 @@ class App:
             await self._durable()
             await _stream(send, lines)
             return
-        await self._reply(send, _too_large() if raw is None else self._control.answer(scope["method"], path, raw))
+        answer = raw if isinstance(raw, Answer) else self._control.answer(scope["method"], path, raw)
+        await self._reply(send, answer)
 
 
 def _give_up() -> None:
@@ -178,20 +183,27 @@ def _verb(scope: Message) -> str:
     return verb
 
 
-async def _read(receive: Receive, limit: int) -> bytes | None:
-    """The request's body; None when it is longer than `limit` bytes. A caller that went away gives what came."""
+async def _read(scope: Message, receive: Receive, limit: int) -> bytes | Answer:
+    """The request's body, uncompressed, or the refusal of one that is longer than `limit` bytes, before or after, or is damaged."""
+    try:
+        raw = await _received(receive, limit)
+        return decoded(raw, _header(scope, b"content-encoding"), limit)
+    except ApiError as error:
+        return error.answer()
+
+
+async def _received(receive: Receive, limit: int) -> bytes:
+    """The body as it came; a caller that went away gives what came. Raises ApiError 413."""
     message = await receive()
     body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        return body if len(body) <= limit else None
     parts, size = [body], len(body)
-    while message.get("more_body", False):
+    while message.get("more_body", False) and size <= limit:
         message = await receive()
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > limit:
-            return None
-    return b"".join(parts)
+    if size > limit:
+        raise too_large()
+    return body if len(parts) == 1 else b"".join(parts)
 
 
 async def _reply(send: Send, answer: Answer) -> None:
@@ -236,9 +248,3 @@ async def _closed(receive: Receive) -> None:
     """Wait until the server has seen that the connection is closed."""
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _too_large() -> Answer:
-    message = "Request payload size exceeds the limit."
-    answer = ApiError(413, "uploadTooLarge", message).answer()
-    return answer if answer.body else Answer(413, message.encode(), TEXT_TYPE)

@@ -83,9 +83,10 @@ class Performer:
         service = self._service
         self._minute(request).calls[request.method] += 1
         try:
-            quotas = service.quotas[request.admitted.access.tenant.jenjang]
+            access = request.admitted.access
+            quotas = service.quotas[access.tenant.jenjang]
             quotas.check_concurrency(under_way)
-            quotas.take_call()
+            quotas.take_call(access.user)
         except ApiError as error:
             return Delivery(self._refused(request, error))
         strike = service.faults.draw(request.method, request.tenant) if service.faults.script else None

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from belajarid_recon.emulator.instants import EmulatedTime
 from belajarid_recon.emulator.replies import ApiError
 from belajarid_recon.emulator.settings import EmulatorQuotas
 
 LIMIT_REASONS = frozenset({"userRateLimitExceeded", "quotaExceeded", "rateLimitExceeded"})
 """Why a limit refuses. Nothing else here does for these reasons; faults are not counted among refusals."""
+
+
+USERS_MAX = 1_000
+"""Users of a tenant whose calls a minute are remembered. Whoever is forgotten starts with a full minute, as does whoever has not called
+for one: so nobody gains by it unless more users than these call within a minute."""
 
 
 class Bucket:
@@ -54,27 +61,40 @@ class Window:
 
 
 class TenantQuotas:
-    """The limits of one tenant at work. Every refusal names the reason the reference gives for it."""
+    """The limits of one tenant at work, and of each user who calls for it. Every refusal names the reason the reference gives for it."""
 
     def __init__(self, limits: EmulatorQuotas, time: EmulatedTime, jitter_seconds: float) -> None:
         """Take `jitter_seconds` in emulated time: the caller has scaled them."""
         self.limits = limits
         self._time = time
         self._jitter = jitter_seconds
-        calls = limits.calls_per_minute / 60
-        self._calls: Bucket | Window = Bucket(calls, calls * max(60.0, jitter_seconds), time.elapsed())
-        if limits.calls_by_whole_minutes:
-            self._calls = Window(limits.calls_per_minute)
+        self._calls: OrderedDict[str, Bucket | Window] = OrderedDict()
         self._orgunit_writes = self._per_second(limits.orgunit_writes_per_second)
         self._creations: dict[str, Bucket] = {}
 
     def _per_second(self, rate: float) -> Bucket:
         return Bucket(rate, rate * max(1.0, self._jitter), self._time.elapsed())
 
-    def take_call(self) -> None:
-        """Count one call. Raises ApiError 403 userRateLimitExceeded."""
-        if not self._calls.take(self._time.elapsed()):
+    def take_call(self, user: str) -> None:
+        """Count one call of `user`. Raises ApiError 403 userRateLimitExceeded."""
+        if not self._calls_of(user).take(self._time.elapsed()):
             raise ApiError(403, "userRateLimitExceeded", "User Rate Limit Exceeded")
+
+    def _calls_of(self, user: str) -> Bucket | Window:
+        """The user's calls a minute; of too many users, the one who called longest ago is forgotten."""
+        found = self._calls.get(user)
+        if found is None:
+            found = self._calls[user] = self._minute_of_calls()
+            if len(self._calls) > USERS_MAX:
+                self._calls.popitem(last=False)
+        self._calls.move_to_end(user)
+        return found
+
+    def _minute_of_calls(self) -> Bucket | Window:
+        limit = self.limits.calls_per_minute
+        if self.limits.calls_by_whole_minutes:
+            return Window(limit)
+        return Bucket(limit / 60, limit / 60 * max(60.0, self._jitter), self._time.elapsed())
 
     def take_creation(self, domain: str) -> None:
         """Count one account made in `domain`. Raises ApiError 403 quotaExceeded."""

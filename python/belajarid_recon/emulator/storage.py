@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 import orjson
 
 from belajarid_recon.errors import SettingsError
 
-FORMAT = 1
+FORMAT = 2
 
 _PRAGMAS = """
 PRAGMA locking_mode=EXCLUSIVE;
@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS orgunit (
     description TEXT NOT NULL, PRIMARY KEY (tenant, folded)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS token (
-    digest BLOB PRIMARY KEY, tenant TEXT NOT NULL, scopes TEXT NOT NULL, expires_at REAL NOT NULL
+    digest BLOB PRIMARY KEY, tenant TEXT NOT NULL, scopes TEXT NOT NULL, expires_at REAL NOT NULL, user TEXT NOT NULL
 ) WITHOUT ROWID;
 """
 
@@ -64,6 +64,16 @@ class StoredUser:
         return self.email.rpartition("@")[2]
 
 
+class StoredToken(NamedTuple):
+    """One row of `token`, without its digest."""
+
+    tenant: str
+    scopes: str
+    expires_at: float
+    user: str
+    """Empty for a token of a folder's first format: then it is the service account's."""
+
+
 _SELECT_USER = "SELECT number, tenant, email, deleted_at, marker, answer FROM user"
 
 
@@ -80,9 +90,17 @@ class Storage:
         """Called when a transaction is opened; the server then sees to its commit."""
         self.on_change: Callable[[StoredUser | None, StoredUser], None] | None = None
         """Told of every account that is made (None before) or changed, if somebody asked to be."""
-        if self.fact("format", str(FORMAT)) != str(FORMAT):
+        self._check_format(file.parent)
+
+    def _check_format(self, folder: Path) -> None:
+        """Bring a folder of the first format, whose tokens named no user, to this one. Raises SettingsError for any other."""
+        found = self.fact("format", str(FORMAT))
+        if found == "1":
+            self._write("ALTER TABLE token ADD COLUMN user TEXT NOT NULL DEFAULT ''", ())
+            self.set_fact("format", str(FORMAT))
+        elif found != str(FORMAT):
             raise SettingsError(
-                f"the emulator's folder has another format: {file.parent}", hint="delete it, or use another folder"
+                f"the emulator's folder has another format: {folder}", hint="delete it, or use another folder"
             )
 
     def close(self) -> None:
@@ -217,14 +235,15 @@ class Storage:
 
     # Access tokens
 
-    def add_token(self, digest: bytes, tenant: str, scopes: str, expires_at: float) -> None:
+    def add_token(self, digest: bytes, token: StoredToken) -> None:
         """Remember an access token by its digest."""
-        self._write("INSERT INTO token VALUES (?, ?, ?, ?)", (digest, tenant, scopes, expires_at))
+        self._write("INSERT INTO token VALUES (?, ?, ?, ?, ?)", (digest, *token))
 
-    def token(self, digest: bytes) -> tuple[str, str, float] | None:
-        """Tenant, scopes and expiry of an access token."""
-        for row in self._database.execute("SELECT tenant, scopes, expires_at FROM token WHERE digest = ?", (digest,)):
-            return str(row[0]), str(row[1]), float(row[2])
+    def token(self, digest: bytes) -> StoredToken | None:
+        """What an access token stands for."""
+        statement = "SELECT tenant, scopes, expires_at, user FROM token WHERE digest = ?"
+        for row in self._database.execute(statement, (digest,)):
+            return StoredToken(*row)
         return None
 
     def drop_token(self, digest: bytes) -> None:

@@ -22,7 +22,7 @@ from google.oauth2 import service_account
 
 from belajarid_recon.emulator.instants import EmulatedTime
 from belajarid_recon.emulator.replies import Answer, ApiError, GrantError, encode
-from belajarid_recon.emulator.storage import Storage
+from belajarid_recon.emulator.storage import Storage, StoredToken
 from belajarid_recon.emulator.tenants import Tenant
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -40,6 +40,9 @@ class Access:
     tenant: Tenant
     scopes: frozenset[str]
     expires_at: float
+    user: str
+    """Whose calls a minute it spends: the administrator it acts for, or the service account itself. A tenant has one service account, in
+    a project of its own, so a tenant and a user are what Google calls a user and a project."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +70,15 @@ class Tokens:
         fields = dict(parse_qsl(form.decode("ascii", "replace")))
         if fields.get("grant_type") != GRANT_TYPE:
             raise GrantError("unsupported_grant_type", "Invalid grant_type.")
-        claims, tenant = self._verified(fields.get("assertion", ""))
+        claims, tenant, user = self._verified(fields.get("assertion", ""))
         scopes = frozenset(str(claims.get("scope", "")).split())
         if not scopes or not scopes <= scopes_known:
             raise GrantError("invalid_scope", "Some requested scopes were invalid.")
         token = "ya29.emulator." + secrets.token_urlsafe(32)
         expires_at = self._time.elapsed() + self._life_seconds
         self._storage.forget_tokens(self._time.elapsed())
-        self._storage.add_token(_digest(token.encode()), str(tenant.jenjang), " ".join(sorted(scopes)), expires_at)
+        row = StoredToken(str(tenant.jenjang), " ".join(sorted(scopes)), expires_at, user)
+        self._storage.add_token(_digest(token.encode()), row)
         return encode({"access_token": token, "expires_in": int(self._life_seconds), "token_type": "Bearer"})
 
     def access(self, authorization: bytes | None) -> Access:
@@ -97,16 +101,17 @@ class Tokens:
         if kind.lower() != b"bearer" or len(token) > _TOKEN_BYTES_MAX:
             return None
         row = self._storage.token(_digest(token))
-        if row is None or row[0] not in self._by_name:
+        if row is None or row.tenant not in self._by_name:
             return None
         if len(self._known) >= _CACHE_MAX:
             self._known.clear()
-        access = Access(self._by_name[row[0]], frozenset(row[1].split()), row[2])
+        tenant = self._by_name[row.tenant]
+        access = Access(tenant, frozenset(row.scopes.split()), row.expires_at, row.user or tenant.client_email)
         self._known[authorization] = access
         return access
 
-    def _verified(self, assertion: str) -> tuple[Mapping[str, Any], Tenant]:
-        """The claims of an assertion whose signature, issuer, audience, subject and times hold. Raises GrantError."""
+    def _verified(self, assertion: str) -> tuple[Mapping[str, Any], Tenant, str]:
+        """Claims, tenant and user of an assertion whose signature, issuer, audience, subject and times hold. Raises GrantError."""
         try:
             head, payload, signature = assertion.encode("ascii").split(b".")
             header, claims = orjson.loads(_decode(head)), orjson.loads(_decode(payload))
@@ -122,10 +127,10 @@ class Tokens:
             raise GrantError("invalid_grant", "Invalid JWT: Token must be a short-lived token (60 minutes).")
         if claims.get("aud") not in self._audiences:
             raise GrantError("invalid_grant", "Invalid JWT: wrong audience.")
-        subject = str(claims.get("sub", tenant.client_email))
-        if subject != tenant.client_email and subject.rpartition("@")[2].lower() not in tenant.domains:
+        user = str(claims.get("sub", tenant.client_email)).lower()
+        if user != tenant.client_email and user.rpartition("@")[2] not in tenant.domains:
             raise GrantError("invalid_grant", "Invalid email or User ID")
-        return claims, tenant
+        return claims, tenant, user
 
 
 def _digest(token: bytes) -> bytes:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 
 from appliers.harness import APPLY, Arena, SwarmRequest, arena_of
-from appliers.plans import settings_of
+from appliers.plans import creation, plan_of, settings_of
 from belajarid_recon.apply.killpoints import KillPoint
-from belajarid_recon.apply.rebuild import rebuild_journal
+from belajarid_recon.apply.rebuild import _spooled, rebuild_journal
 from belajarid_recon.apply.run import ApplyComponents, apply_plan
 from belajarid_recon.components import ScaledClock, SystemRandomness
+from belajarid_recon.directory.chains import PAGE_ACCOUNTS
 from belajarid_recon.directory.connect import connect
+from belajarid_recon.directory.interface import Page
 from belajarid_recon.errors import PlanError
+from belajarid_recon.plan.steps import ROWS_PER_GROUP
 from belajarid_recon.settings import Settings
 from belajarid_recon.state.folders import RunStatus
 from belajarid_recon.state.lock import StateLock
@@ -96,3 +100,53 @@ def test_a_run_that_has_not_begun_or_is_over_is_not_rebuilt():
         assert not arena.live(case)
         with StateLock(case.run.state, purpose="test") as lock, pytest.raises(PlanError, match="run is closed"):
             rebuild_journal(lock, case.run, case.plan, settings, components)
+
+
+class Listed:
+    """A tenant of which a rebuild only needs the lists: every third step's account, its address in capitals, and strangers."""
+
+    tenant = "sd"
+
+    def __init__(self, count: int) -> None:
+        self._accounts = [self.account(number) for number in range(0, count, 3)]
+        self._accounts += [{"id": f"s{number}", "primaryEmail": f"s{number}@sd.belajar.id"} for number in range(2_000)]
+
+    def account(self, number: int) -> dict[str, Any]:
+        """The account of a creation of `creation`."""
+        row = creation("sd", number)
+        value = {"type": "custom", "customType": "recon", "value": row["marker"]}
+        return {"id": f"id{number}", "primaryEmail": row["address"].upper(), "externalIds": [value]}
+
+    def orgunit_paths(self) -> set[str]:
+        """As Directory."""
+        return {"/A"}
+
+    def domains(self) -> list[str]:
+        """As Directory."""
+        return ["sd.belajar.id"]
+
+    def list_accounts(self, domain: str, token: str | None) -> Page:
+        """As Directory."""
+        assert domain == "sd.belajar.id"
+        start = int(token or 0)
+        end = start + PAGE_ACCOUNTS
+        return Page(self._accounts[start:end], str(end) if end < len(self._accounts) else None)
+
+
+def test_accounts_wait_on_disk_for_their_steps(tmp_path):
+    """Each row group of a plan finds the accounts its own steps speak of, by any of their names, and no others; nothing is left."""
+    count, row_groups = 2 * ROWS_PER_GROUP + 100, 3
+    steps = plan_of([creation("sd", number) for number in range(count)], {}).steps
+    with _spooled(tmp_path / "spool", Listed(count), steps) as spool:
+        for rows in range(row_groups):
+            seen = spool.seen(rows)
+            mine = range(rows * ROWS_PER_GROUP, min(count, (rows + 1) * ROWS_PER_GROUP))
+            there = {number for number in mine if number % 3 == 0}
+            assert set(seen.by_id) == {f"id{number}" for number in there}
+            for number in mine:
+                row = creation("sd", number)
+                found = seen.get_account(row["address"])
+                assert (found is not None) is (number in there)
+                assert seen.find_by_marker(row["marker"]) == ([] if found is None else [found])
+        assert len(list((tmp_path / "spool").iterdir())) == row_groups
+    assert not (tmp_path / "spool").exists()

@@ -1,8 +1,9 @@
 """A journal made anew from the directory, for a run whose own is damaged or gone.
 
-The journal only ever saved readings: what was carried out stands in the directory, under the markers of the plan. So all of it
-is listed once, each step is judged by what is there as after a kill, and no step is sent. Steps without effect are left as
-never sent, or as open where an undamaged row says that they were; `apply` goes on from there.
+The journal only ever saved readings: what was carried out stands in the directory, under the markers of the plan. So all of it is
+listed once, what the plan speaks of is kept on disk until its steps' turn, each step is judged by what is there as after a kill,
+and no step is sent. Steps without effect are left as never sent, or as open where an undamaged row says that they were; `apply` goes
+on from there.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
+
+import orjson
+import polars as pl
 
 from belajarid_recon.apply.body import fingerprint, read_steps
 from belajarid_recon.apply.killpoints import KillPoint, reached
@@ -31,7 +36,7 @@ from belajarid_recon.directory.chains import pages
 from belajarid_recon.directory.interface import Account, Directory, Group
 from belajarid_recon.errors import PlanError
 from belajarid_recon.plan.definition import Plan
-from belajarid_recon.plan.steps import Steps
+from belajarid_recon.plan.steps import ROWS_PER_GROUP, Steps
 from belajarid_recon.settings import Settings
 from belajarid_recon.state.anchor import Anchor
 from belajarid_recon.state.folders import RunFolder, RunStatus
@@ -40,20 +45,25 @@ from belajarid_recon.state.journal import (
     EventState,
     Journal,
     move_journal,
-    sent_before_damage,
+    note_sent_before_damage,
     set_journal_aside,
 )
 from belajarid_recon.state.lease import Lease
 from belajarid_recon.state.ledger import reserve_addresses
 from belajarid_recon.state.lock import StateLock
 
-STEPS_PER_COMMIT = 1_000
 ASIDE = "damaged-"
+
+
+ACCOUNTS_AT_ONCE = 10_000
+"""Listed accounts whose steps are looked up together."""
+_NAMES = pl.Schema({"name": pl.UInt64, "rows": pl.Int64})
+"""Digest of a marker, address or id that a step speaks of, and which row group of the plan the step is in: 16 bytes."""
 
 
 @dataclass
 class _Seen:
-    """What one tenant holds of the accounts a plan speaks of, read once, for operations to judge by; groups are asked for.
+    """What one tenant holds of the accounts some steps speak of, for operations to judge by; groups are asked for.
 
     It has of a directory what operations read, and nothing that writes.
     """
@@ -63,6 +73,14 @@ class _Seen:
     by_marker: dict[str, list[Account]] = field(default_factory=dict)
     by_address: dict[str, Account] = field(default_factory=dict)
     by_id: dict[str, Account] = field(default_factory=dict)
+
+    def add(self, account: Account) -> None:
+        """One account, under all that a step may call it by."""
+        for marker in _markers_of(account):
+            self.by_marker.setdefault(marker, []).append(account)
+        for address in _addresses_of(account):
+            self.by_address[address] = account
+        self.by_id[str(account.get("id"))] = account
 
     def orgunit_paths(self) -> set[str]:
         """As Directory."""
@@ -118,13 +136,16 @@ def _rebuild(
     folder.mkdir(mode=0o700)
     # Journals that were set aside too: a kill after that leaves the run without one.
     journals = [run.journal, *run.path.glob(f"{ASIDE}*/{run.journal.name}")]
-    sent = set[int]().union(*(sent_before_damage(path, steps=plan.steps.height) for path in journals))
+    sent = bytearray(plan.steps.height)
+    for path in journals:
+        note_sent_before_damage(path, sent)
     facts = journal_facts(run, plan, plan.digest)
     with Journal.create(folder / run.journal.name, facts, steps=plan.steps.height, clock=components.clock) as journal:
         journal.start(lease.number, lease.require)
         counts = Counter({"done": 0, "parked": 0, "to-send": 0})
         for tenant in tenants_of(plan):
-            counts += _rebuild_tenant(journal, plan, components.directories[tenant], sent)
+            with _spooled(folder / f"accounts-{tenant}", components.directories[tenant], plan.steps) as spool:
+                counts += _rebuild_tenant(journal, plan, spool, sent)
         if settings.state_anchor is not None:
             Anchor.of(settings.state_anchor, run.state, components.clock, components.randomness).replace(run, journal)
     lease.require()
@@ -142,46 +163,91 @@ def _aside(run: RunFolder) -> Path:
     return path
 
 
-def _rebuild_tenant(journal: Journal, plan: Plan, directory: Directory, sent: set[int]) -> Counter[str]:
-    seen = _look(directory, plan.steps)
+class _Spool:
+    """Accounts of one tenant that its steps speak of, in a file for each row group of the plan: those of one are in memory at a time."""
+
+    def __init__(self, folder: Path, directory: Directory, steps: Steps) -> None:
+        """List every account of the tenant once, and keep those that a step names by marker, address or id."""
+        self.directory = directory
+        self._folder = folder
+        self._paths = directory.orgunit_paths()
+        named = steps.pieces(directory.tenant, columns=("step", "marker", "address", "alias", "target_id"))
+        names = pl.concat([_NAMES.to_frame(), *map(_names_in, named)]).unique()
+        accounts = _accounts(directory)
+        while some := list(islice(accounts, ACCOUNTS_AT_ONCE)):
+            self._keep(some, names)
+
+    def _keep(self, accounts: list[Account], names: pl.DataFrame) -> None:
+        own = [(name, place) for place, account in enumerate(accounts) for name in _names_of(account)]
+        called = pl.DataFrame(own, schema={"name": pl.String, "place": pl.Int64}, orient="row")
+        wanted = called.with_columns(pl.col("name").hash()).join(names, on="name").select("rows", "place").unique()
+        for (rows,), places in wanted.group_by("rows"):
+            with (self._folder / str(rows)).open("ab") as file:
+                file.writelines(orjson.dumps(accounts[place]) + b"\n" for place in sorted(places["place"]))
+
+    def seen(self, rows: int) -> _Seen:
+        """What steps of one row group of the plan may be judged by."""
+        seen = _Seen(self.directory, self._paths)
+        path = self._folder / str(rows)
+        for line in path.open("rb") if path.exists() else ():
+            seen.add(orjson.loads(line))
+        return seen
+
+
+@contextmanager
+def _spooled(folder: Path, directory: Directory, steps: Steps) -> Iterator[_Spool]:
+    folder.mkdir(mode=0o700)
+    try:
+        yield _Spool(folder, directory, steps)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _names_in(steps: pl.DataFrame) -> pl.DataFrame:
+    """What steps of one row group call accounts by (_NAMES)."""
+    names = [steps[name] for name in ("marker", "target_id")]
+    names += [steps[name].str.to_lowercase() for name in ("address", "alias")]
+    rows = steps["step"][0] // ROWS_PER_GROUP
+    return (
+        pl.concat([name.alias("name") for name in names])
+        .drop_nulls()
+        .hash()
+        .to_frame()
+        .with_columns(rows=rows)
+        .cast(_NAMES)
+    )
+
+
+def _names_of(account: Account) -> list[str]:
+    """What steps may call an account by."""
+    return [*_markers_of(account), *_addresses_of(account), str(account.get("id"))]
+
+
+def _markers_of(account: Account) -> list[str]:
+    return [entry["value"] for entry in account.get("externalIds") or () if isinstance(entry.get("value"), str)]
+
+
+def _addresses_of(account: Account) -> list[str]:
+    own = (account.get("primaryEmail", ""), *account.get("aliases", ()), *account.get("nonEditableAliases", ()))
+    return [str(address).lower() for address in own]
+
+
+def _rebuild_tenant(journal: Journal, plan: Plan, spool: _Spool, sent: bytearray) -> Counter[str]:
     counts: Counter[str] = Counter()
-    events: list[Event] = []
-    for step in read_steps(plan.steps.pieces(directory.tenant)):
-        outcome = operation_of(step).read(seen, step).outcome
-        if step.step in sent:
-            events.append(Event(step.step, 1, EventState.INTENT, fingerprint=fingerprint(step, body_of(step))))
-        if outcome.state is EventState.ABSENT:
-            counts["to-send"] += 1
-        else:
-            counts[outcome.state.value] += 1
-            events.append(Event(step.step, 1, outcome.state, None, outcome.reason, outcome.target_id))
-        if len(events) >= STEPS_PER_COMMIT:
-            journal.commit(events)
-            events = []
-    journal.commit(events)
+    for rows in plan.steps.pieces(spool.directory.tenant):
+        seen = spool.seen(rows["step"][0] // ROWS_PER_GROUP)
+        events: list[Event] = []
+        for step in read_steps([rows]):
+            outcome = operation_of(step).read(seen, step).outcome
+            if sent[step.step]:
+                events.append(Event(step.step, 1, EventState.INTENT, fingerprint=fingerprint(step, body_of(step))))
+            if outcome.state is EventState.ABSENT:
+                counts["to-send"] += 1
+            else:
+                counts[outcome.state.value] += 1
+                events.append(Event(step.step, 1, outcome.state, None, outcome.reason, outcome.target_id))
+        journal.commit(events)
     return counts
-
-
-def _look(directory: Directory, steps: Steps) -> _Seen:
-    """Read every account of the tenant, and keep those that its steps name by marker, address or id."""
-    markers: set[str] = set()
-    addresses: set[str] = set()
-    ids: set[str] = set()
-    for step in read_steps(steps.pieces(directory.tenant)):
-        markers.update(filter(None, (step.marker,)))
-        addresses.update(address.lower() for address in (step.address, step.alias) if address is not None)
-        ids.update(filter(None, (step.target_id,)))
-    seen = _Seen(directory, directory.orgunit_paths())
-    for account in _accounts(directory):
-        values = {entry.get("value") for entry in account.get("externalIds") or ()}
-        for marker in markers.intersection(values):
-            seen.by_marker.setdefault(marker, []).append(account)
-        own = (account.get("primaryEmail", ""), *account.get("aliases", ()), *account.get("nonEditableAliases", ()))
-        for address in addresses.intersection(map(str.lower, own)):
-            seen.by_address[address] = account
-        if account.get("id") in ids:
-            seen.by_id[str(account["id"])] = account
-    return seen
 
 
 def _accounts(directory: Directory) -> Iterator[Account]:

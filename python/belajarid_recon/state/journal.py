@@ -507,9 +507,8 @@ def move_journal(path: Path, to: Path) -> None:
     fsync_folder(to)
 
 
-def sent_before_damage(path: Path, *, steps: int) -> set[int]:
-    """Steps with an intent in the rows of a damaged journal that come before its damage; never raises for damage."""
-    sent: set[int] = set()
+def note_sent_before_damage(path: Path, sent: bytearray) -> None:
+    """Set the byte of each step with an intent in the rows of a damaged journal that come before its damage; never raises for damage."""
     with suppress(apsw.Error, OSError, LookupError, TypeError, ValueError, PlanError):
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         try:
@@ -518,11 +517,10 @@ def sent_before_damage(path: Path, *, steps: int) -> set[int]:
                 chain = _next_chain(chain, row[:-1])
                 if row[-1] != chain:
                     break
-                if row[3] == EventState.INTENT and 0 <= row[1] < steps:
-                    sent.add(row[1])
+                if row[3] == EventState.INTENT and 0 <= row[1] < len(sent):
+                    sent[row[1]] = True
         finally:
             connection.close()
-    return sent
 
 
 def carried_out(path: Path, steps: Iterable[int]) -> dict[int, datetime]:

@@ -253,7 +253,7 @@ class _Judged:
     def _wrong_with_account(self) -> Iterator[str]:
         """An account that nobody but the applier, and perhaps one who renames, has touched."""
         moved_to = self.case.moved.get(self.step.marker or "")
-        if self._is_contradicted and self._was_pretended():
+        if self._is_contradicted and not moved_to and self._was_pretended():
             yield from self._wrong_with_untouched()
             return
         if not (self._is_contradicted and moved_to):
@@ -285,7 +285,8 @@ class _Judged:
         """A step that is contradicted for a reason has left everything as it was."""
         there = [core(line["account"]) for line in self._lines]
         if there != ([] if self._before is None else [core(self._before)]):
-            yield "an account that is neither as planned nor as it was"
+            names = [_differing(line["account"], self._before or {}) for line in self._lines]
+            yield f"an account that is neither as planned nor as it was, {self.step.action} {self.said}: {names}"
 
     @cached_property
     def _touched(self) -> list[dict[str, Any]]:

@@ -7,12 +7,15 @@ from dataclasses import replace
 
 import pytest
 
+from appliers.deck import KINDS_DEALT
 from appliers.harness import Report, SwarmRequest, arena_of, swarms
 from appliers.naive import Habit
+from appliers.plans import DOMAINS
+from belajarid_recon.schemas import Action, Jenjang
 
 KILLS = 2_000
 FRESH_KILLS = 40
-NAIVE_KILLS = 40
+NAIVE_KILLS = 80
 SEED = 20_261_122
 
 
@@ -35,12 +38,13 @@ def halves(request: SwarmRequest) -> list[SwarmRequest]:
 
 
 def test_no_kill_loses_or_repeats_a_step(swarmed):
-    """Two thousand kills at every named point, nested, among lost and lying answers and what others do meanwhile."""
+    """Two thousand kills at every named point, nested, among faults of every kind, a directory that lags, and what others do meanwhile."""
     reports = swarmed(halves(SwarmRequest(kills=KILLS, seed=SEED)))
     assert [violation for report in reports for violation in report.violations] == []
     assert sum(report.kills for report in reports) >= KILLS
     assert [report.points_hit for report in reports] == [1.0, 1.0]
-    assert sum(report.faults for report in reports) > KILLS / 10
+    assert set().union(*(report.met for report in reports)) >= KINDS_DEALT
+    assert sum(report.faults for report in reports) > KILLS / 4
     assert sum(report.renamed for report in reports) > KILLS / 50
 
 
@@ -75,3 +79,32 @@ def test_the_judge_is_silent_where_nothing_goes_wrong():
         for case, applier in zip(arena.prepare(request, 10), 2 * ["real", *Habit], strict=True):
             assert not arena.live(case, applier)
         assert arena.judge() == []
+
+
+def test_the_judge_sees_what_nobody_planned():
+    """An account's other fields, accounts of others, units, groups and members: whatever no step explains is named."""
+    with arena_of(forks=True) as arena:
+        for case in arena.prepare(SwarmRequest(kills=0, seed=SEED, faults=0, others=False), 2):
+            assert not arena.live(case)
+        assert arena.judge() == []
+        tenant = Jenjang(min(case.tenants))
+        directory, entry = arena.directories[tenant], {"organizations": [{"title": "Lain"}]}
+        stranger = arena.strangers[tenant][0]
+        arena.emulator.edit(tenant, stranger, entry)
+        changed = next(step for step in case.steps if step.tenant == tenant and step.action == Action.RESTORE)
+        arena.emulator.edit(tenant, str(changed.target_id), entry)
+        group = next(
+            step.address for step in case.steps if step.tenant == tenant and step.action == Action.CREATE_GROUP
+        )
+        directory.insert_orgunit("/", "Lain")
+        directory.insert_group({"email": f"lain@{DOMAINS[tenant]}", "name": "Lain"})
+        directory.insert_member(str(group), stranger)
+        seen = {violation.what for violation in arena.judge()}
+    assert seen == {
+        "an account of others was changed",
+        "an account that is not as planned: ['organizations']",
+        "a unit nobody planned",
+        "a group nobody planned",
+        "a member nobody planned",
+        *(f"an effect too many: {what}.insert" for what in ("orgunits", "groups", "members")),
+    }

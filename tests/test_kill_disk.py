@@ -21,14 +21,14 @@ def at_each(arena: Arena, fault: DiskFault) -> int:
     stopped = 0
     for at in FIRST:
         (case,) = arena.prepare(SMALL, 1)
-        stopped += arena.live(case, disk=(fault, at))
+        stopped += bool(arena.live(case, disk=(fault, at)))
         if case.run.status() is not RunStatus.CLOSED:
             arena.live(case)
     (case,) = arena.prepare(LARGE, 1)
     for at in LATER:
         if case.run.status() is RunStatus.CLOSED:
             (case,) = arena.prepare(LARGE, 1)
-        stopped += arena.live(case, disk=(fault, at))
+        stopped += bool(arena.live(case, disk=(fault, at)))
     if case.run.status() is not RunStatus.CLOSED:
         arena.live(case)
     return stopped

@@ -1,19 +1,20 @@
-"""Steps of a case beside creations and changes: aliases that come and go, accounts that are deleted, a group with members."""
+"""Steps of a case beside creations and changes: aliases that come and go, accounts that are deleted and come back, rights, groups."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from appliers.plans import DOMAINS, account_step, creation
-from belajarid_recon.apply.body import Step
-from belajarid_recon.directory.google import GoogleDirectory
-from belajarid_recon.directory.groups import group_marker_of
+from appliers.plans import DOMAINS, account_step, creation, orgunit, update
 from belajarid_recon.schemas import Action, Jenjang
 
-GAINS, LOSES, LEAVES = range(3)
-"""Whose account gains an alias, loses one, is deleted."""
-ABOUT_GROUPS = frozenset({Action.CREATE_GROUP, Action.ADD_MEMBER})
+GAINS, LOSES, LEAVES, RETURNS, FREED, PROMOTED, DEMOTED = range(7)
+"""Whose account gains an alias, loses one, is deleted, undeleted, live again, and what the two others say."""
+UNIT_BEFORE = "/Lama"
+"""Where the one who is demoted stands."""
+NEW_MEMBERS = (GAINS, LOSES, PROMOTED)
+"""Who joins the new group: as many as its list is read for."""
+OLD_MEMBERS = (GAINS, LOSES)
+"""Who is in the group that was there before; the second leaves it."""
 
 
 def alias_of(tenant: Jenjang, number: int) -> str:
@@ -21,46 +22,68 @@ def alias_of(tenant: Jenjang, number: int) -> str:
     return f"alias.{number:05}@{DOMAINS[tenant]}"
 
 
+def group_of(tenant: Jenjang, first: int, *, old: bool = False) -> dict[str, str]:
+    """Address and marker of a case's group."""
+    number = first + old
+    return {"address": f"guru-{number}@{DOMAINS[tenant]}", "marker": f"recon:{number:032x}"}
+
+
 def kept_accounts(tenant: Jenjang, first: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Creation rows of the accounts that are there before, each with what is not as a creation makes it."""
-    others: list[dict[str, Any]] = [{}, {"aliases": [alias_of(tenant, first + LOSES)]}, {"suspended": True}]
-    return [(creation(tenant, first + n), other) for n, other in enumerate(others)]
+    others: dict[int, dict[str, Any]] = {
+        LOSES: {"aliases": [alias_of(tenant, first + LOSES)]},
+        LEAVES: {"suspended": True},
+        FREED: {"suspended": True},
+        DEMOTED: {"primaryEmail": _at_guru(tenant, first + DEMOTED), "orgUnitPath": UNIT_BEFORE},
+    }
+    return [(creation(tenant, first + n), others.get(n, {})) for n in range(DEMOTED + 1)]
 
 
 def further_steps(tenant: Jenjang, first: int, ids: list[str]) -> list[dict[str, Any]]:
-    """Steps on those accounts, by their ids, and on a group that two of them join."""
-    gains = account_step(tenant, first + GAINS, Action.ADD_ALIAS, ids[GAINS])
-    loses = account_step(tenant, first + LOSES, Action.REMOVE_ALIAS, ids[LOSES])
-    address = f"guru-{first}@{DOMAINS[tenant]}"
-    group = {"tenant": tenant, "class": "safe", "reason": "test", "marker": f"recon:{first:032x}", "address": address}
+    """Steps on those accounts, by their ids, and on two groups."""
+
+    def on(who: int, action: Action, **more: Any) -> dict[str, Any]:
+        return account_step(tenant, first + who, action, ids[who]) | more
+
     return [
-        gains | {"alias": alias_of(tenant, first + GAINS)},
-        loses | {"alias": alias_of(tenant, first + LOSES)},
-        account_step(tenant, first + LEAVES, Action.DELETE, ids[LEAVES]),
-        group | {"action": Action.CREATE_GROUP.value, "group_name": f"Guru {first}"},
-        *(group | {"action": Action.ADD_MEMBER.value, "member_id": ids[n]} for n in (GAINS, LOSES)),
+        on(GAINS, Action.ADD_ALIAS, alias=alias_of(tenant, first + GAINS)),
+        on(LOSES, Action.REMOVE_ALIAS, alias=alias_of(tenant, first + LOSES)),
+        on(LEAVES, Action.DELETE),
+        on(RETURNS, Action.UNDELETE, ou_path="/"),
+        *_changes(tenant, first, ids),
+        *_about_groups(tenant, first, ids),
     ]
 
 
-def wrong_with_account(step: Step, lines: list[dict[str, Any]]) -> Iterator[str]:
-    """What is wrong with the account of such a step, given the live accounts with its marker."""
-    if step.action == Action.DELETE:
-        yield from ["an account that should have been deleted"] * len(lines)
-        return
-    if len(lines) != 1:
-        yield f"{len(lines)} live accounts of one person"
-        return
-    there = lines[0]["account"].get("aliases", [])
-    if there != ([step.alias] if step.action == Action.ADD_ALIAS else []):
-        yield "aliases that are not as planned"
+def _changes(tenant: Jenjang, first: int, ids: list[str]) -> list[dict[str, Any]]:
+    """Live again; to the domain and a unit of those with rights, and back from it."""
+    unit, domain = f"/Guru {first}", DOMAINS[tenant]
+
+    def change(who: int, action: Action, before: dict[str, Any], **after: Any) -> dict[str, Any]:
+        return update(tenant, first + who, ids[who], before, action=action.value, **after)
+
+    promoted = {"address": _at_guru(tenant, first + PROMOTED), "ou_path": unit}
+    demoted = {"address": creation(tenant, first + DEMOTED)["address"], "ou_path": "/"}
+    return [
+        orgunit(tenant, unit),
+        change(FREED, Action.RESTORE, {"suspended": True}, suspended=False),
+        change(PROMOTED, Action.PROMOTE, {"domain": domain, "ou_path": "/"}, **promoted),
+        change(DEMOTED, Action.DEMOTE, {"domain": f"guru.{domain}", "ou_path": UNIT_BEFORE}, **demoted),
+    ]
 
 
-def wrong_with_group(step: Step, squatted: frozenset[str], directory: GoogleDirectory) -> Iterator[str]:
-    """What is wrong with the group of a step, as the directory shows it."""
-    group = directory.get_group(str(step.address))
-    if step.address in squatted:
-        yield from () if group is None else ["a group at a squatted address"]
-    elif group is None or group_marker_of(group) != step.marker:
-        yield "a group that is not as planned"
-    elif step.action == Action.ADD_MEMBER and not directory.has_member(str(step.address), str(step.member_id)):
-        yield "a member is missing"
+def _about_groups(tenant: Jenjang, first: int, ids: list[str]) -> list[dict[str, Any]]:
+    """One group is made and joined, another is left."""
+    kept = {"tenant": tenant, "class": "safe", "reason": "test"}
+    new, old = (kept | group_of(tenant, first, old=one) for one in (False, True))
+    return [
+        new | {"action": Action.CREATE_GROUP.value, "group_name": f"Guru {first}"},
+        *(new | {"action": Action.ADD_MEMBER.value, "member_id": ids[n]} for n in NEW_MEMBERS),
+        old | {"action": Action.REMOVE_MEMBER.value, "member_id": ids[OLD_MEMBERS[-1]]},
+    ]
+
+
+def _at_guru(tenant: Jenjang, number: int) -> str:
+    """The address of somebody with rights."""
+    local, _, domain = creation(tenant, number)["address"].partition("@")
+    return f"{local}@guru.{domain}"

@@ -2,7 +2,8 @@
 
 Each line on standard input is a JSON object: `applier` (`real`, `rebuild` or a naive one's habit), `kill_point` (`name:count` or empty),
 `disk` (a fault and the number of the operation it strikes, or empty), `poison` (an address and what its replies do to the
-applier, or empty), `unit` (where the directory keeps the epoch, or empty), `state` and `run_id`. Each applier answers with lines of
+applier, or empty), `unit` (where the directory keeps the epoch, or empty), `sign_in` (whether the host's tokens were revoked),
+`may_stop` (whether the directory may make an applier stop), `state` and `run_id`. Each applier answers with lines of
 JSON: `pid` when it exists, `applying` when it begins to work, and, when it was forked, `status` when it is gone.
 """
 
@@ -27,7 +28,7 @@ from belajarid_recon.apply.rebuild import rebuild_journal
 from belajarid_recon.apply.run import ApplyComponents, apply_plan
 from belajarid_recon.components import ScaledClock, SystemRandomness
 from belajarid_recon.directory.connect import connect
-from belajarid_recon.errors import BusyError
+from belajarid_recon.errors import BusyError, DirectoryError
 from belajarid_recon.plan.file import read_plan
 from belajarid_recon.settings import Lease, Settings
 from belajarid_recon.state.folders import open_run
@@ -37,6 +38,8 @@ REFUSED = 75
 """How an applier ends that its disk has stopped."""
 FAULTY = 70
 """How an applier ends that a fault of its own has stopped."""
+STOPPED = 76
+"""How an applier ends that the directory has stopped."""
 
 
 def main() -> None:
@@ -51,6 +54,8 @@ def main() -> None:
     gc.freeze()
     for line in sys.stdin.buffer:
         command = orjson.loads(line)
+        if world["forks"] and command["sign_in"]:
+            bring_tokens(settings, components)
         child = os.fork() if world["forks"] else 0
         if child == 0:
             live(command, settings, components)
@@ -91,6 +96,8 @@ def live(command: dict[str, Any], settings: Settings, components: ApplyComponent
                 NaiveApplier(Habit(command["applier"]), run, settings, components).apply(plan)
     except (BusyError, OSError) as error:
         os._exit(REFUSED if command["disk"] else complain(error))
+    except DirectoryError as error:
+        os._exit(STOPPED if command["may_stop"] else complain(error))
     except ZeroDivisionError:
         os._exit(FAULTY if command["poison"] else 1)
     except BaseException:

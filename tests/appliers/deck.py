@@ -71,15 +71,9 @@ def met_name(kind: str, status: int | None) -> str:
 def _methods(kind: str) -> frozenset[str]:
     """What a kind can strike of what appliers call."""
     called = _ABOUT_ACCOUNTS if KINDS[kind].meddles else CALLS
-    return frozenset(filter(KINDS[kind].can_strike, called)) - _BELIEVED.get(kind, frozenset())
+    return frozenset(filter(KINDS[kind].can_strike, called))
 
 
-_BELIEVED: Mapping[str, frozenset[str]] = {
-    # until the directory's client compares what these answers are about with what was asked for: an account at an address, a page of a
-    # list, a group, the unit that keeps the epoch.
-    "swapped": frozenset({"users.get", "users.list", "groups.get", "orgunits.get"}),
-}
-"""Answers that the product still takes for what they are not."""
 _SLOW = {"seconds": 0.004}
 """Real seconds: some of the emulator's, and little of a kill's time."""
 _SCRIPTS: Mapping[str, Mapping[str, Any]] = dict.fromkeys(("delay", "delay-after", "drip", "swapped"), _SLOW)

@@ -636,8 +636,6 @@ class _Lives:
         request, report, chance = self.request, self.report, self.chance
         report.cases += 1
         to_rebuild = request.applier == "real" and self.number % REBUILT_EVERY == REBUILT_EVERY - 1
-        # until a rebuild leaves members to be sent whose group is not made yet: it parks them as of a group that has gone.
-        to_rebuild = to_rebuild and Action.ADD_MEMBER not in self._actions
         for _ in range(min(chance.randint(1, request.kills_of_case), request.kills - report.kills)):
             if chance.random() < request.random_share:
                 end = self._live("random", kill_after=chance.uniform(0, request.random_seconds_max))

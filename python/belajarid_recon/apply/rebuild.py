@@ -32,6 +32,7 @@ from belajarid_recon.apply.run import (
     taken_lease,
     tenants_of,
 )
+from belajarid_recon.apply.settle import ABSENT
 from belajarid_recon.directory.chains import pages
 from belajarid_recon.directory.interface import Account, Directory, Group
 from belajarid_recon.errors import PlanError
@@ -238,7 +239,11 @@ def _rebuild_tenant(journal: Journal, plan: Plan, spool: _Spool, sent: bytearray
         seen = spool.seen(rows["step"][0] // ROWS_PER_GROUP)
         events: list[Event] = []
         for step in read_steps([rows]):
-            outcome = operation_of(step).read(seen, step).outcome
+            judgement = operation_of(step).read(seen, step)
+            outcome = judgement.outcome
+            if outcome.state is EventState.PARKED and not judgement.found:
+                # What is not there may be what the plan has yet to make. Applying looks again, and waits for it.
+                outcome = ABSENT
             if sent[step.step]:
                 events.append(Event(step.step, 1, EventState.INTENT, fingerprint=fingerprint(step, body_of(step))))
             if outcome.state is EventState.ABSENT:

@@ -306,10 +306,21 @@ def test_an_answer_to_somebody_elses_question_is_asked_for_again(
     with scripted([reply(200, others), reply(200, own)]) as server:
         assert read(directory_at(server.url))
         assert len(server.received) == 2
-    with scripted([reply(200, others)]) as server:
+    changing = [reply(200, {**others, "etag": str(place)}) for place in range(SWAPPED_ATTEMPTS)]
+    with scripted(changing) as server:
         with pytest.raises(UnreachableError, match="answers for another"):
             read(directory_at(server.url))
         assert len(server.received) == SWAPPED_ATTEMPTS
+
+
+def test_what_a_server_says_of_an_address_each_time_is_its_word() -> None:
+    """It may still resolve an alias that is gone, and list who has moved to another domain. An id must be answered with itself."""
+    with scripted([reply(200, OTHER)]) as server:
+        assert directory_at(server.url).get_account(ADDRESS) == OTHER
+        with pytest.raises(UnreachableError, match="answers for another"):
+            directory_at(server.url).get_account("1001")
+    with scripted([reply(200, {"users": [OTHER]})]) as server:
+        assert len(directory_at(server.url).list_accounts("sd.belajar.id", None).accounts) == 1
 
 
 def test_an_absent_account_is_none() -> None:

@@ -73,7 +73,7 @@ def _told(read: Callable[[Step], str], step: Step) -> str:
     """What `read` says against a step. What no reading can make sense of is not as it was written, and stops no run."""
     try:
         return read(step)
-    except (ReconError, StoppedError):
+    except (ReconError, StoppedError, MemoryError):
         raise
     except Exception as error:
         return contradiction(ApplyReason.UNREADABLE, (type(error).__name__,))

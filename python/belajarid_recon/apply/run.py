@@ -388,7 +388,8 @@ def _raise_errors(tenants: list[_Carried], *, unreachable: bool) -> None:
             raise error
     if errors and unreachable:
         message = "; ".join(dict.fromkeys(map(str, errors)))
-        raise UnreachableError(message, hint="apply again later: the other tenants have gone on; nothing is lost")
+        hints = [error.hint for error in errors if isinstance(error, UnreachableError)]
+        raise UnreachableError(message, hint="; ".join(dict.fromkeys([*hints, "the other tenants have gone on"])))
 
 
 @contextmanager
@@ -437,6 +438,8 @@ def _side_by_side(tenants: list[_Carried], phase: Callable[[_Carried], None]) ->
 def _guarded(tenant: _Carried, phase: Callable[[_Carried], None]) -> None:
     try:
         phase(tenant)
+        if tenant.apply.errors:
+            tenant.apply.leave_in_order()
     except BaseException as error:
         tenant.apply.fail(error)
     finally:

@@ -72,16 +72,26 @@ class Sender:
         None when asked to stop in between: the intent stays open, and the next start settles it.
         """
         best = Judgement(ABSENT, final=False, found=False)
+        weight = 0
         for pause_share in (*PAUSE_SHARES, 0.0):
             judgement = operation_of(step).read(self.directory, step)
             reached(KillPoint.SETTLE_READ)
             if judgement.final:
                 return judgement.outcome
-            if judgement.found or not best.found:
-                best = judgement
+            if _weight(judgement) >= weight:
+                best, weight = judgement, _weight(judgement)
             if pause_share and not pause(self.clock, self.stop, pause_share * self.lag_seconds):
                 return None
+        parked, reason = best.outcome.state is EventState.PARKED, best.outcome.reason
+        if parked and best.found and not judgement.found and reason != ApplyReason.MARKER_TWICE:
+            # What stood against it was seen in part, or has gone since: it is looked at, or refused, once more.
+            return ABSENT
         return best.outcome
+
+
+def _weight(judgement: Judgement) -> int:
+    """What was found weighs more than what was not, and that more than that not even its account or group was."""
+    return 2 if judgement.found else int(judgement.outcome.reason not in _GONE)
 
 
 def pause(clock: Clock, stop: threading.Event, seconds: float) -> bool:

@@ -39,7 +39,7 @@ from belajarid_recon.apply.workers import Answer, Call, Landing, ThreadWorkers, 
 from belajarid_recon.components import Clock, Randomness
 from belajarid_recon.directory.governor import Governor, Kind
 from belajarid_recon.directory.interface import Directory
-from belajarid_recon.errors import DirectoryError, PlanError, ReconError, UnreachableError
+from belajarid_recon.errors import PlanError, ReconError, UnreachableError
 from belajarid_recon.plan.build import LANE
 from belajarid_recon.plan.steps import Steps
 from belajarid_recon.schemas import Action
@@ -247,7 +247,7 @@ class TenantApply:
         if self._full:
             # Raised at the end, and without a wish to stop: what is no creation, and every other tenant, has gone on.
             message = f"the tenant's user limit is reached: {self.tenant}"
-            self.errors.append(DirectoryError(message, hint="have it raised, then apply again: its creations go on"))
+            self.errors.append(UnreachableError(message, hint="have it raised, then apply again: its creations go on"))
 
     def fail(self, error: BaseException) -> None:
         """Remember what stops this tenant, and all others unless it is this one's directory that cannot be reached."""
@@ -256,6 +256,16 @@ class TenantApply:
             self._stop.set()
         else:
             self._scope.stop_all()
+
+    def leave_in_order(self) -> None:
+        """Note that what this tenant leaves open is not under way: a death while others go on is none of its steps' doing."""
+        steps, unsettled = self._scope.steps, self._unsettled()
+        left = [
+            Event(step, sendings.attempt, EventState.STOPPED)
+            for step, sendings in unsettled
+            if sendings.open and steps.tenant_of(step) == self.tenant and step not in self.faulty
+        ]
+        self._scope.journal.commit(left)
 
     def close(self) -> None:
         """End the workers."""
@@ -394,7 +404,7 @@ class TenantApply:
 
         Not of many steps: then the fault is not theirs, and parking would give them all up.
         """
-        if not isinstance(error, Exception) or isinstance(error, ReconError):
+        if not isinstance(error, Exception) or isinstance(error, (ReconError, MemoryError)):
             return False
         sendings = self._scope.journal.sendings(flight.step.step)
         if (sendings is not None and sendings.open) or self._faults_parked == FAULTS_PARKED_MAX:

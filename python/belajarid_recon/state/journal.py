@@ -545,7 +545,7 @@ def carried_out(path: Path, steps: Iterable[int]) -> dict[int, datetime]:
         finally:
             connection.close()
     except (apsw.Error, OSError, TypeError, ValueError) as error:
-        raise _damaged(path, type(error).__name__) from error
+        raise _unwritable(path) if _is_refusal(error) else _damaged(path, type(error).__name__) from error
     return found
 
 

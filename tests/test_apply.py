@@ -731,6 +731,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(desk, sent):
         def interrupt(_progress: Progress, alarm=alarm) -> None:
             if next(alarm) == 4:
                 os.kill(os.getpid(), sent)
+                time.sleep(0.1)  # the handler runs in the main thread, and all of this would be done before
 
         try:
             desk.apply(plan, run, watch=interrupt, in_flight=8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,36 @@ def test_a_run_that_has_not_begun_or_is_over_is_not_rebuilt():
         assert not arena.live(case)
         with StateLock(case.run.state, purpose="test") as lock, pytest.raises(PlanError, match="run is closed"):
             rebuild_journal(lock, case.run, case.plan, settings, components)
+
+
+def test_who_is_not_found_once_has_not_left():
+    """A member, and an account to be deleted, that one reading of a rebuild does not find are looked for again, and leave for good."""
+    with arena_of(forks=True) as arena:
+        other, case = arena.prepare(replace(REQUEST, creations=3, others=False), 2)
+        assert not arena.live(other)
+        assert {"remove-member", "delete"} <= {str(step.action) for step in case.steps}
+        assert arena.live(case, point=f"{KillPoint.APPLYING_MARKED}:1")
+        arena.emulator.fault("members.get", "status", status=404, reason="notFound", times=len(case.tenants))
+        settings, components = hands_of(arena)
+        with StateLock(case.run.state, purpose="test") as lock:
+            counts = rebuild_journal(lock, case.run, case.plan, settings, components)
+        assert counts == {"done": 0, "parked": 0, "to-send": len([*case.steps])}
+        assert not arena.live(case)
+        assert arena.judge() == []
+
+
+def test_what_has_left_is_done():
+    """A rebuild of a run that has sent all it had says so of its removals too."""
+    with arena_of(forks=True) as arena:
+        other, case = arena.prepare(replace(REQUEST, creations=3, others=False), 2)
+        assert not arena.live(other)
+        assert arena.live(case, point=f"{KillPoint.ALL_SETTLED}:1")
+        settings, components = hands_of(arena)
+        with StateLock(case.run.state, purpose="test") as lock:
+            counts = rebuild_journal(lock, case.run, case.plan, settings, components)
+        assert counts["to-send"] == 0
+        assert not arena.live(case)
+        assert arena.judge() == []
 
 
 class Listed:

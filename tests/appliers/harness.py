@@ -67,7 +67,7 @@ UNITS_EVERY = 4
 MEDDLED_EVERY = 3
 """Every so many cases have another administrator who does to their accounts what the emulator can do; to the others one only renames."""
 REBUILT_EVERY = 11
-"""Every so many cases lose their journal's word once, and have it made anew."""
+"""Every so many cases lose their journal's word once, and have it made anew; the second one already, for small swarms."""
 STOPS_MAX = 20
 """How often the directory may stop a case's appliers in a row: each fault stops one at most."""
 IN_FLIGHT_SECONDS = 0.003
@@ -635,7 +635,7 @@ class _Lives:
         """Be killed a few times on the way, at each point on the way out, and live to the end."""
         request, report, chance = self.request, self.report, self.chance
         report.cases += 1
-        to_rebuild = request.applier == "real" and self.number % REBUILT_EVERY == REBUILT_EVERY - 1
+        to_rebuild = request.applier == "real" and self.number % REBUILT_EVERY == 1
         for _ in range(min(chance.randint(1, request.kills_of_case), request.kills - report.kills)):
             if chance.random() < request.random_share:
                 end = self._live("random", kill_after=chance.uniform(0, request.random_seconds_max))

@@ -3,15 +3,17 @@
 The journal only ever saved readings: what was carried out stands in the directory, under the markers of the plan. So all of it is
 listed once, what the plan speaks of is kept on disk until its steps' turn, each step is judged by what is there as after a kill,
 and no step is sent. Steps without effect are left as never sent, or as open where an undamaged row says that they were; `apply` goes
-on from there.
+on from there. What a removal was to take away may only not be found just now, so it is looked for again when the lag has passed.
 """
 
 from __future__ import annotations
 
 import shutil
 import threading
+from array import array
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,9 +23,10 @@ from pathlib import Path
 import orjson
 import polars as pl
 
-from belajarid_recon.apply.body import CONTACT_FIELDS, fingerprint, read_steps
+from belajarid_recon.apply.body import CONTACT_FIELDS, Step, fingerprint, read_steps
 from belajarid_recon.apply.killpoints import KillPoint, reached
 from belajarid_recon.apply.operations import body_of, operation_of
+from belajarid_recon.apply.read_back import STEPS_PER_COMMIT
 from belajarid_recon.apply.run import (
     ApplyComponents,
     check_turn,
@@ -32,7 +35,7 @@ from belajarid_recon.apply.run import (
     taken_lease,
     tenants_of,
 )
-from belajarid_recon.apply.settle import ABSENT
+from belajarid_recon.apply.settle import ABSENT, Outcome
 from belajarid_recon.directory.chains import pages
 from belajarid_recon.directory.interface import Account, Directory, Group
 from belajarid_recon.errors import PlanError
@@ -143,10 +146,7 @@ def _rebuild(
     facts = journal_facts(run, plan, plan.digest)
     with Journal.create(folder / run.journal.name, facts, steps=plan.steps.height, clock=components.clock) as journal:
         journal.start(lease.number, lease.require)
-        counts = Counter({"done": 0, "parked": 0, "to-send": 0})
-        for tenant in tenants_of(plan):
-            with _spooled(folder / f"accounts-{tenant}", components.directories[tenant], plan.steps) as spool:
-                counts += _rebuild_tenant(journal, plan, spool, sent)
+        counts = _judge(journal, plan, sent, settings, components)
         if settings.state_anchor is not None:
             Anchor.of(settings.state_anchor, run.state, components.clock, components.randomness).replace(run, journal)
     lease.require()
@@ -155,6 +155,23 @@ def _rebuild(
     move_journal(folder / run.journal.name, run.path)
     folder.rmdir()
     return {word: counts[word] for word in ("done", "parked", "to-send")}
+
+
+def _judge(
+    journal: Journal, plan: Plan, sent: bytearray, settings: Settings, components: ApplyComponents
+) -> Counter[str]:
+    """Write what the directories say of each step. Accounts are kept beside the journal meanwhile."""
+    counts: Counter[str] = Counter()
+    missing = {tenant: array("q") for tenant in tenants_of(plan)}
+    for tenant, theirs in missing.items():
+        with _spooled(journal.path.parent / f"accounts-{tenant}", components.directories[tenant], plan.steps) as spool:
+            counts += _judge_tenant(journal, plan, spool, sent, theirs)
+    if any(missing.values()):
+        components.clock.sleep(settings.apply.lag_seconds)
+    for tenant, theirs in missing.items():
+        gone = _look_again(journal, plan, components.directories[tenant], theirs, settings.apply.in_flight)
+        counts += Counter({"done": gone, "to-send": -gone})
+    return counts
 
 
 def _aside(run: RunFolder) -> Path:
@@ -240,26 +257,48 @@ def _addresses_of(account: Account) -> list[str]:
     return [str(address).lower() for address in own]
 
 
-def _rebuild_tenant(journal: Journal, plan: Plan, spool: _Spool, sent: bytearray) -> Counter[str]:
+def _judge_tenant(journal: Journal, plan: Plan, spool: _Spool, sent: bytearray, missing: array[int]) -> Counter[str]:
+    """Judge a tenant's steps by its lists. `missing` gets the numbers of removals whose object was not found."""
     counts: Counter[str] = Counter()
     for rows in plan.steps.pieces(spool.directory.tenant):
         seen = spool.seen(rows["step"][0] // ROWS_PER_GROUP)
         events: list[Event] = []
         for step in read_steps([rows]):
             judgement = operation_of(step).read(seen, step)
-            outcome = judgement.outcome
-            if outcome.state is EventState.PARKED and not judgement.found:
-                # What is not there may be what the plan has yet to make. Applying looks again, and waits for it.
-                outcome = ABSENT
+            # What is not there may be what the plan has yet to make. Applying looks again, and waits for it.
+            outcome = judgement.outcome if judgement.found else ABSENT
             if sent[step.step]:
                 events.append(Event(step.step, 1, EventState.INTENT, fingerprint=fingerprint(step, body_of(step))))
             if outcome.state is EventState.ABSENT:
                 counts["to-send"] += 1
             else:
                 counts[outcome.state.value] += 1
-                events.append(Event(step.step, 1, outcome.state, None, outcome.reason, outcome.target_id))
+                events.append(_settled(step, outcome))
+            if judgement.outcome.state is EventState.DONE and not judgement.found:
+                missing.append(step.step)
         journal.commit(events)
     return counts
+
+
+def _look_again(journal: Journal, plan: Plan, directory: Directory, missing: array[int], in_flight: int) -> int:
+    """Note the removals as done whose object the directory itself does not find either; how many."""
+
+    def read(step: Step) -> Outcome:
+        return operation_of(step).read(directory, step).outcome
+
+    gone = 0
+    steps = read_steps(plan.steps.at(missing))
+    with ThreadPoolExecutor(in_flight, f"look-again-{directory.tenant}") as pool:
+        while some := list(islice(steps, STEPS_PER_COMMIT)):
+            judged = zip(some, pool.map(read, some), strict=True)
+            events = [_settled(step, outcome) for step, outcome in judged if outcome.state is EventState.DONE]
+            journal.commit(events)
+            gone += len(events)
+    return gone
+
+
+def _settled(step: Step, outcome: Outcome) -> Event:
+    return Event(step.step, 1, outcome.state, None, outcome.reason, outcome.target_id)
 
 
 def _accounts(directory: Directory) -> Iterator[Account]:

@@ -18,6 +18,8 @@ from belajarid_recon.emulator.control import BODY_BYTES_MAX as CONTROL_BODY_BYTE
 from belajarid_recon.emulator.control import PREFIX, Control
 from belajarid_recon.emulator.encodings import decoded, too_large
 from belajarid_recon.emulator.faults import BATCH, Manner
+from belajarid_recon.emulator.overrides import HEADER as OVERRIDE
+from belajarid_recon.emulator.overrides import meant_content, meant_verb
 from belajarid_recon.emulator.performing import Delivery, Performer, Request
 from belajarid_recon.emulator.replies import Answer, ApiError
 from belajarid_recon.emulator.service import Service
@@ -87,8 +89,9 @@ class App:
 
     async def _serve_call(self, scope: Message, receive: Receive, send: Send, path: str) -> None:
         statistics = self._service.statistics
+        verb = meant_verb(scope["method"], _header(scope, OVERRIDE))
         try:
-            admitted = self._service.admit(_verb(scope), path, _header(scope, b"authorization"))
+            admitted = self._service.admit(verb, path, _header(scope, b"authorization"))
         except ApiError as error:
             statistics.rejected("none", error.reason)
             statistics.answered("none", error.status)
@@ -103,9 +106,7 @@ class App:
             if isinstance(raw, Answer):
                 delivery = Delivery(raw)
             else:
-                query, body = scope["query_string"], raw
-                if admitted.method.verb != scope["method"]:
-                    query, body = body, b""
+                query, body = meant_content(scope["method"], verb, scope["query_string"], raw)
                 request = Request(admitted, query, body, _header(scope, b"authorization"))
                 delivery = await self._performer.deliver(request, under_way)
             await self._deliver(admitted.method.name, delivery, scope, Wire(receive, send))
@@ -173,14 +174,6 @@ def _header(scope: Message, wanted: bytes) -> bytes | None:
             found: bytes = value
             return found
     return None
-
-
-def _verb(scope: Message) -> str:
-    """The verb that is meant: Google's clients send a GET whose address is over 2,048 bytes as a POST with the query as its body."""
-    verb: str = scope["method"]
-    if verb == "POST" and (_header(scope, b"x-http-method-override") or b"").upper() == b"GET":
-        return "GET"
-    return verb
 
 
 async def _read(scope: Message, receive: Receive, limit: int) -> bytes | Answer:

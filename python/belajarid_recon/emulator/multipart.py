@@ -14,6 +14,8 @@ from email.message import Message
 from http import HTTPStatus
 from typing import NamedTuple
 
+from belajarid_recon.emulator.overrides import HEADER as OVERRIDE
+from belajarid_recon.emulator.overrides import meant_content, meant_verb
 from belajarid_recon.emulator.replies import Answer, ApiError
 
 PARTS_MAX = 1_000
@@ -93,7 +95,9 @@ def _part(raw: bytes) -> Part | ApiError:
         return _refused("a part's address is no path")
     length, body = inner.headers.get(b"content-length", b""), inner.body or b""
     body = body[: int(length)] if length.isdigit() and int(length) <= len(body) else body.rstrip(b"\r\n")
-    verb, place = words[0].decode("ascii", "replace"), path.decode("ascii", "replace")
+    sent, place = words[0].decode("ascii", "replace"), path.decode("ascii", "replace")
+    verb = meant_verb(sent, inner.headers.get(OVERRIDE))
+    query, body = meant_content(sent, verb, query, body)
     return Part(outer.headers.get(b"content-id"), verb, place, query, inner.headers.get(b"authorization"), body)
 
 
